@@ -1,0 +1,113 @@
+"""The name of every key, channel, stream and subject, as pure functions and constants. Nothing else builds one.
+
+The names in Redis are those that the system always had, so that existing scripts keep working.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+CURRENT_EXECUTION_HASH = "CURRENT_EXECUTION_HASH"
+"""String, and the pub/sub channel on which mankelis learn of a change of it."""
+
+POST_UPDATE_RUNNING = "POST_UPDATE_RUNNING"
+"""String: the run whose post-update is running. Expires."""
+
+PRODUCER_LOCK = "IMPORTER_PRODUCER_LOCK"
+"""String: the token of the one active producer. Expires."""
+
+
+@dataclass(frozen=True)
+class ServiceKeys:
+    """The keys of one service, all beginning with that of its ordinal."""
+
+    ordinal: str
+    """String: the ordinal."""
+
+    @property
+    def scheduled(self) -> str:
+        """String: entities published in this execution."""
+        return f"{self.ordinal}_SCHEDULED"
+
+    @property
+    def updated(self) -> str:
+        """String: entities settled in this execution."""
+        return f"{self.ordinal}_UPDATED"
+
+    @property
+    def failed(self) -> str:
+        """String: of those settled, how many are dead letters."""
+        return f"{self.ordinal}_FAILED"
+
+    @property
+    def execution(self) -> str:
+        """String: whose ledger and counters these are."""
+        return f"{self.ordinal}_EXECUTION"
+
+    @property
+    def chunks(self) -> str:
+        """Hash, the ledger: chunkId → size, outstanding chunks only."""
+        return f"{self.ordinal}_CHUNKS"
+
+    @property
+    def errors(self) -> str:
+        """Hash: chunkId → error text of a single entity that failed."""
+        return f"{self.ordinal}_ERRORS"
+
+    @property
+    def progress(self) -> str:
+        """Pub/sub channel: something in this service's ledger changed."""
+        return f"{self.ordinal}_PROGRESS"
+
+
+def codebook_cache(url: str) -> str:
+    """String: the answer of the URN codebook at `url`. Expires after an hour."""
+    return f"IMPORTER_CODEBOOK:{url}"
+
+
+# --- NATS ------------------------------------------------------------------------------------------------------------
+
+CHUNK_STREAM = "IMPORTER"
+FEEDBACK_STREAM = "IMPORTER_FEEDBACK"
+DEAD_LETTER_STREAM = "IMPORTER_DEAD_LETTERS"
+
+FEEDBACK_SUBJECT = "SCHEDULER_STATUS_CHANNEL"
+POST_UPDATE_SUBJECT = "POST_UPDATE"
+POST_UPDATE_FINISH_SUBJECT = "POST_UPDATE_FINISH"
+DEAD_LETTER_SUBJECTS = "DEAD_LETTER.>"
+
+COLLECTOR_CONSUMER = "ack-collector"
+
+_TOKEN_MAX_CHARACTERS = 200
+
+
+def dead_letter_subject(channel: str, entity_id: str) -> str:
+    """The subject on which the newest failure of this entity is kept: its id, encoded as one token.
+
+    Letters, digits and ``-_:`` stay readable; all else, the dot and the wildcards among it, is percent-encoded as
+    UTF-8. An id too long for a subject (a server's control line has 4,096 bytes) is replaced by its digest.
+    """
+    token = quote(entity_id, safe=":").replace(".", "%2E").replace("~", "%7E")
+    if not token or len(token) > _TOKEN_MAX_CHARACTERS:
+        token = "sha256:" + hashlib.sha256(entity_id.encode()).hexdigest()
+    return f"DEAD_LETTER.{channel}.{token}"
+
+
+def message_id(execution: str, chunk_id: str, attempt: int) -> str:
+    """The Nats-Msg-Id of a chunk: a repeated publish is dropped by the broker, a new attempt is not."""
+    return f"{execution}:{chunk_id}:{attempt}"
+
+
+# --- Identities ------------------------------------------------------------------------------------------------------
+
+EXECUTION_HASH = re.compile(r"[0-9a-f]{24}", re.ASCII)
+CHUNK_ID = re.compile(r"[0-9]{1,9}(\.[01]){0,40}", re.ASCII)
+"""A path: the chunk's number in its batch, then which half was taken at each split."""
+
+
+def halves(chunk_id: str) -> tuple[str, str]:
+    """The ids of the two chunks that a split makes of this one; the first takes the larger half."""
+    return f"{chunk_id}.0", f"{chunk_id}.1"
