@@ -40,13 +40,21 @@ class FetchError(ServiceFailedError):
     """SISU gave no usable answer, after all attempts that were worth it."""
 
 
+class SisuUnreachableError(FetchError):
+    """Nobody answers at an address of SISU: in this run there is no use in asking it for other services either."""
+
+
 class ServiceForbiddenError(ServiceFailedError):
     """SISU answered 403: the service is skipped until the process restarts."""
 
 
 class ExecutionFailedError(ServiceFailedError):
-    """A batch was published but could not be settled, or not advanced."""
+    """A batch was published but could not be settled."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the process was asked to stop, and this wait ended for it
+class SupersededError(ServiceFailedError):
+    """The ledger or the ordinal is no longer what this execution began with: it must change nothing any more."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the process was asked to stop, and this wait ended for it
     """Raised out of a wait that the stop flag interrupted. Nothing is wrong, and nothing was half done."""

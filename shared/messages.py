@@ -5,11 +5,79 @@ never from parsed objects. What mankelis send is read in `ack_collector/feedback
 """
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
 
 import msgspec
 import orjson
 
-ENVELOPE_MAX_BYTES = 192
-"""More than a chunk has around its entities: the hash, the longest possible chunkId, names and brackets."""
+Entity = msgspec.Raw
+"""One entity: its JSON text as SISU wrote it, UTF-8. `len` is its size in bytes."""
 
+HEADERS_MAX_BYTES = 4096
+"""Left free in a message for headers, which count towards the server's max_payload but not in nats-py's check."""
+
+ENVELOPE_MAX_BYTES = 192
+"""More than a chunk has around its entities: names, brackets, the hash and the longest chunkId."""
+
+
+class DeadLetterReason(StrEnum):
+    """Why an entity was not delivered."""
+
+    REJECTED = "rejected"
+    TOO_LARGE = "too large"
+
+
+class _Identity(msgspec.Struct):
+    id: str | None = None
+
+
+def encode_chunk(execution: str, chunk_id: str, entities: Iterable[Entity]) -> bytes:
+    """The message of a chunk: ``{"executionHash": …, "chunkId": …, "entities": […]}``."""
+    head = f'{{"executionHash":"{execution}","chunkId":"{chunk_id}","entities":['
+    return b"".join((head.encode(), b",".join(entities), b"]}"))
+
+
+def encode_post_update(run_id: str) -> bytes:
+    """The message that tells mankelis that everything of a run is stored."""
+    return orjson.dumps({"success": True, "runId": run_id})
+
+
+def entity_id(entity: Entity) -> str:
+    """The `id` of an entity; its digest where it has none that is a text."""
+    try:
+        identity = msgspec.json.decode(entity, type=_Identity).id
+    except msgspec.DecodeError:
+        identity = None
+    return identity or "sha256:" + sha256(entity).hexdigest()
+
+
+def encode_dead_letter(
+    *,
+    service: str,
+    channel: str,
+    execution: str,
+    reason: DeadLetterReason,
+    error_text: str | None,
+    entity: Entity,
+    max_bytes: int,
+) -> bytes:
+    """The message that keeps an entity which was not delivered, in at most `max_bytes`.
+
+    ``{"service", "channel", "executionHash", "reason", "id", "entityBytes", "failedAt", "error", "entity"}``: `error`
+    is the mankeli's text or null; `entity` is the entity as SISU wrote it, or null where the whole would not fit.
+    """
+    head = {
+        "service": service,
+        "channel": channel,
+        "executionHash": execution,
+        "reason": reason,
+        "id": entity_id(entity),
+        "entityBytes": len(entity),
+        "failedAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "error": error_text,
+    }
+    text = orjson.dumps(head)
+    body = bytes(entity) if len(text) + len(b',"entity":') + len(entity) <= max_bytes else b"null"
+    return text[:-1] + b',"entity":' + body + b"}"

@@ -42,6 +42,7 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
     path: str
     one_time: bool = False
+    query: str = ""
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,4 +92,6 @@ def _problems(services: Sequence[Service]) -> list[str]:
             problems.append(f"service {service.name!r}: an export has an ordinal of its own and cannot be one_time")
         if not service.api.is_export and not service.one_time:
             problems.append(f"service {service.name!r}: {service.api} has no ordinal, so it must be one_time")
+        if (service.api is Api.GRAPHQL) != bool(service.query):
+            problems.append(f"service {service.name!r}: a query goes with the API GRAPHQL, and only with it")
     return problems

@@ -1,0 +1,7 @@
+"""`python -m ack_collector`."""
+
+import sys
+
+from ack_collector.main import main
+
+sys.exit(main())

@@ -1,0 +1,37 @@
+"""Waking up when a ledger changes: pub/sub for speed, and never to be relied on, since it forgets."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from redis.asyncio import Redis, RedisError
+
+_LISTEN_SECONDS = 5.0
+_RETRY_PAUSE_SECONDS = 1.0
+
+
+class Wakeup:
+    """Listens on the progress channels of all services. `listen` runs beside the work."""
+
+    def __init__(self, redis: Redis, channels: Sequence[str]) -> None:
+        self._redis = redis
+        self._channels = channels
+        self._woken = asyncio.Event()
+
+    async def listen(self) -> None:
+        """Hear of changes until cancelled. A lost connection is made again; meanwhile waits take their full time."""
+        while True:
+            with suppress(RedisError, OSError):
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(*self._channels)
+                    while True:
+                        if await pubsub.get_message(timeout=_LISTEN_SECONDS):
+                            self._woken.set()
+            await asyncio.sleep(_RETRY_PAUSE_SECONDS)
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something changed since the last return, at the latest after `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()

@@ -1,0 +1,208 @@
+"""JetStream behind one thin module: publish a message and be sure, receive feedback and acknowledge it.
+
+Nothing outside this module, `streams` and `feedback_subscription` knows NATS, so that another transport can stand in
+their place. It knows nothing of batches or ledgers. Errors of nats-py are translated here.
+
+Traps that shape it, seen with nats-py 2.16 and nats-server 2.15:
+
+* A message published while the connection is down is kept and sent after the reconnect, long after its publisher gave
+  up on it, unless `pending_size` is 0.
+* Most ``-ERR`` of the server close the client for good, in spite of endless reconnects: `closed_cb` ends the process.
+* `publish_async` has no time-out for the confirmation and can leak its slot: `publish`, several at once, is used.
+* `drain` can hang: `close` is used.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+
+from shared import keys
+from shared.errors import ConfigurationError, DependencyLostError, ServiceFailedError
+from shared.events import Event
+from shared.messages import HEADERS_MAX_BYTES
+from shared.settings import CommonSettings
+from shared.stop import Stop
+from shared.streams import api_errors, ensure_collector_consumer, ensure_stream, stream_configs
+
+log = structlog.get_logger()
+
+_START_SECONDS = 30.0
+"""How long a first connection is tried for."""
+_PUBLISH_TIMEOUT_SECONDS = 5.0
+_PUBLISH_DEADLINE_SECONDS = 60.0
+"""How long a message is offered before the broker counts as lost, or as refusing."""
+_RETRY_PAUSE_SECONDS = 0.5
+_REFUSED_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked", "authentication")
+
+
+class BrokerRefusedError(ServiceFailedError):
+    """The broker answers, and will not take a message: its stream or its disk is full, or the like."""
+
+
+class Broker:
+    """A connection to NATS and the project's streams on it. Made by `connect`."""
+
+    def __init__(self, settings: CommonSettings, channels: Sequence[str], stop: Stop) -> None:
+        self._settings = settings
+        self._streams = stream_configs(channels, settings.nats_replicas)
+        self._stop = stop
+        self._closing = False
+        self._last_error: Exception | None = None
+        self.client = Client()
+        self.jetstream = self.client.jetstream(timeout=10)
+
+    @classmethod
+    async def connect(cls, settings: CommonSettings, channels: Sequence[str], name: str, stop: Stop) -> Self:
+        """Connect as `name`, and make the streams for `channels` where they are missing.
+
+        Blocks for at most half a minute. Raises DependencyLostError or ConfigurationError; later on, a connection that
+        is closed for good is reported to `stop`.
+        """
+        broker = cls(settings, channels, stop)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await broker._connect(name)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            await broker.close()
+            raise DependencyLostError(
+                f"NATS at {broker._where} cannot be reached: {describe(broker._last_error or error)}"
+            ) from error
+        await broker.ensure_streams()
+        return broker
+
+    async def _connect(self, name: str) -> None:
+        settings = self._settings
+        await self.client.connect(
+            servers=[address.strip() for address in settings.nats_uri.get_secret_value().split(",")],
+            name=name,
+            token=settings.nats_token.get_secret_value() if settings.nats_token else None,
+            user_credentials=str(settings.nats_creds_path) if settings.nats_creds_path else None,
+            tls=_tls(settings.nats_ca_path),
+            connect_timeout=5,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            pending_size=0,
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+        )
+
+    @property
+    def _where(self) -> str:
+        addresses = self._settings.nats_uri.get_secret_value().split(",")
+        return ", ".join(urlsplit(address.strip()).netloc.rpartition("@")[2] for address in addresses)
+
+    @property
+    def max_message_bytes(self) -> int:
+        """What the body of a message may have: the server's `max_payload`, as announced, less room for headers."""
+        return self.client.max_payload - HEADERS_MAX_BYTES
+
+    async def ensure_streams(self) -> None:
+        """Make what is missing of the streams and the collector's consumer.
+
+        Raises ConfigurationError where a stream is configured otherwise, DependencyLostError without an answer.
+        """
+        for config in self._streams:
+            await ensure_stream(self.jetstream, config)
+        await ensure_collector_consumer(self.jetstream)
+
+    async def publish(self, stream: str, subject: str, payload: bytes, message_id: str) -> None:
+        """Publish, and return once the broker has confirmed that `stream` holds the message.
+
+        What is not confirmed is repeated under the same `message_id`, which the broker drops if it has it already.
+        Blocks for at most a minute, then raises BrokerRefusedError if the broker answered, else DependencyLostError.
+        """
+        deadline = time.monotonic() + _PUBLISH_DEADLINE_SECONDS
+        while True:
+            try:
+                await self.jetstream.publish(
+                    subject,
+                    payload,
+                    stream=stream,
+                    headers={"Nats-Msg-Id": message_id},
+                    timeout=_PUBLISH_TIMEOUT_SECONDS,
+                )
+            except (nats.errors.Error, TimeoutError, OSError) as error:
+                if time.monotonic() >= deadline or self.client.is_closed:
+                    raise _given_up(subject, error) from error
+                if isinstance(error, nats.js.errors.NoStreamResponseError) and self.client.is_connected:
+                    await self.ensure_streams()  # a broker that lost its store
+                log.warning(Event.PUBLISH_RETRIED, subject=subject, reason=describe(error))
+                await asyncio.sleep(_RETRY_PAUSE_SECONDS)
+            else:
+                return
+
+    async def take_back(self, channel: str) -> None:
+        """Remove what the work queue still holds on a channel: chunks that mankelis would only discard.
+
+        Raises DependencyLostError.
+        """
+        with api_errors(f"the removal of what is on {channel}"):
+            await self.jetstream.purge_stream(keys.CHUNK_STREAM, subject=channel)
+
+    async def close(self) -> None:
+        """Close the connection. Waits for nothing."""
+        self._closing = True
+        with suppress(nats.errors.Error, TimeoutError, OSError):
+            await self.client.close()
+
+    # --- what the client reports -------------------------------------------------------------------------------------
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        log.warning(Event.NATS_ERROR, reason=describe(error))
+        text = str(error).lower()
+        if any(words in text for words in _REFUSED_CREDENTIALS):
+            self._stop.fail(
+                ConfigurationError(
+                    f"NATS at {self._where} refused the credentials: check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
+                )
+            )
+        elif isinstance(error, ssl.SSLCertVerificationError):
+            self._stop.fail(
+                ConfigurationError(
+                    f"the certificate of NATS at {self._where} cannot be trusted: {error.verify_message}; "
+                    "NATS_CA_PATH names a private authority"
+                )
+            )
+
+    async def _on_closed(self) -> None:
+        if not self._closing:
+            reason = describe(self.client.last_error or self._last_error)
+            self._stop.fail(DependencyLostError(f"NATS at {self._where} closed the connection for good: {reason}"))
+
+    async def _on_disconnected(self) -> None:
+        if not self._closing:
+            log.warning(Event.NATS_DISCONNECTED)
+
+    async def _on_reconnected(self) -> None:
+        log.info(Event.NATS_RECONNECTED)
+
+
+def describe(error: Exception | None) -> str:
+    """An error of nats-py in one line; some have no text of their own."""
+    text = str(error or "").strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _given_up(subject: str, error: Exception) -> ServiceFailedError | DependencyLostError:
+    if isinstance(error, nats.js.errors.APIError):
+        return BrokerRefusedError(f"NATS will not take a message on {subject}: {error.description}")
+    return DependencyLostError(f"NATS confirmed no message on {subject}: {describe(error)}")
+
+
+def _tls(ca_path: Path | None) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=str(ca_path)) if ca_path else None

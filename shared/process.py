@@ -1,0 +1,39 @@
+"""A process from its settings to its exit code.
+
+0: asked to stop, or one run fully settled. 1: the run is incomplete. 2: bad configuration. 3: a dependency is lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import structlog
+
+from shared.errors import ProcessError
+from shared.events import Event
+from shared.log import configure_logging
+from shared.settings import AnySettings, read_settings
+from shared.stop import Stop
+
+log = structlog.get_logger()
+
+
+def run_process(
+    kind: type[AnySettings], work: Callable[[AnySettings, Stop], Coroutine[None, None, int]], grace_seconds: float
+) -> int:
+    """Read the settings, run `work` with them to its end, and answer its exit code.
+
+    A ProcessError is the last word of a process: one event that says what is wrong, and no traceback.
+    `grace_seconds` is what the work may take to finish once it is asked to stop.
+    """
+
+    async def process(settings: AnySettings) -> int:
+        stop = Stop()
+        return await stop.finish(work(settings, stop), grace_seconds)
+
+    try:
+        settings = read_settings(kind)
+        configure_logging(settings.log_level, settings.log_format)
+        return asyncio.run(process(settings))
+    except ProcessError as error:
+        log.error(Event.FAILED, reason=str(error), exit_code=error.exit_code)
+        return error.exit_code

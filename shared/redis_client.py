@@ -1,0 +1,114 @@
+"""The connection to Redis, and how the Lua scripts are called.
+
+Errors of redis-py are translated here and go no further: a refused credential is a ConfigurationError, all else,
+after the client's own retries, a DependencyLostError.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import Redis, RedisError
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+
+from shared.errors import ConfigurationError, DependencyLostError
+
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", *SENTINEL_SCHEMES)
+
+_SCRIPTS = (
+    "begin_execution",
+    "settle_chunk",
+    "split_chunk",
+    "fail_entity",
+    "read_progress",
+    "advance_ordinal",
+    "hold_lock",
+    "release_lock",
+    "start_post_update",
+)
+
+_SENTINEL_PORT = 26379
+_CONNECT_TIMEOUT_SECONDS = 5.0
+_REPLY_TIMEOUT_SECONDS = 10.0
+_ATTEMPTS = 8
+"""With pauses up to 2 s: an outage of some ten seconds is ridden out, a longer one ends the process."""
+
+
+def make_redis(uri: str) -> Redis:
+    """A client for `uri`; connects when first used.
+
+    ``redis://[user:password@]host:port/db``, ``rediss://…`` for TLS, and for Sentinel
+    ``redis+sentinel://[user:password@]host:port,host:port/<name of the master>[/db]`` (``rediss+sentinel`` for TLS).
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "socket_timeout": _REPLY_TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        # A connection that a firewall forgot looks alive: ping before use after this long.
+        "health_check_interval": 15,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), _ATTEMPTS),
+    }
+    parts = urlsplit(uri)
+    if parts.scheme not in SENTINEL_SCHEMES:
+        client: Redis = Redis.from_url(uri, **options)
+        return client
+    options |= {"ssl": True} if parts.scheme.startswith("rediss") else {}
+    options |= {"username": unquote(parts.username)} if parts.username else {}
+    options |= {"password": unquote(parts.password)} if parts.password else {}
+    master, _, database = parts.path.strip("/").partition("/")
+    hosts = [_host_and_port(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        hosts, sentinel_kwargs={"socket_timeout": _CONNECT_TIMEOUT_SECONDS}
+    )
+    return sentinel.master_for(master, db=int(database or 0), **options)  # type: ignore[no-any-return]
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.partition(":")
+    return host, int(port or _SENTINEL_PORT)
+
+
+@contextmanager
+def redis_errors(doing: str) -> Iterator[None]:
+    """Translate what redis-py raises within into our own errors; `doing` says what was tried."""
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise ConfigurationError(f"Redis refused {doing}: {error}; check REDIS_URI and the user's rights") from error
+    except (RedisError, OSError) as error:
+        raise DependencyLostError(f"Redis is lost ({doing}): {error or type(error).__name__}") from error
+
+
+class Scripts:
+    """The Lua scripts of `shared/lua`, one file each, by name."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        folder = resources.files("shared") / "lua"
+        self._scripts: Mapping[str, Any] = {
+            name: redis.register_script((folder / f"{name}.lua").read_text(encoding="utf-8")) for name in _SCRIPTS
+        }
+
+    async def call(self, name: str, script_keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        """Run one script and answer what it returns. Its keys and arguments are listed in the file's head."""
+        with redis_errors(f"{name} for {script_keys[0]}"):
+            # register_script loads a script that the server lost (NOSCRIPT), say after a restart.
+            return await self._scripts[name](keys=script_keys, args=arguments)
+
+
+async def connect_redis(uri: str) -> Redis:
+    """A client for `uri` whose server has answered. Blocks for as long as the client's attempts take.
+
+    Raises ConfigurationError where the credentials are refused, DependencyLostError without an answer.
+    """
+    redis = make_redis(uri)
+    with redis_errors("the first contact"):
+        await redis.ping()
+    return redis
