@@ -60,6 +60,10 @@ class Collector:
                 metrics.FEEDBACK_REFUSED.labels(refused.reason).inc()
                 log.warning(Event.FEEDBACK_REFUSED, reason=refused.reason, subject=message.subject)
                 await message.refuse()
+            except BaseException:
+                # Redis is lost, or the process must end: another collector need not wait for ack_wait to pass.
+                await message.give_back()
+                raise
             else:
                 await message.acknowledge()
 

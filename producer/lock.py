@@ -50,8 +50,12 @@ class ProducerLock:
         """Renew the lock until cancelled. Raises DependencyLostError once it is another's."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
-            if not await self._hold():
-                raise DependencyLostError("another producer took the lock over while this one was paused or cut off")
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Hold the lock for another life. Raises DependencyLostError if it is another's."""
+        if not await self._hold():
+            raise DependencyLostError("another producer took the lock over while this one was paused or cut off")
 
     async def release(self) -> None:
         """Give the lock back, so that a stand-by need not wait for it to expire."""

@@ -47,6 +47,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         broker = await Broker.connect(settings, channels, "producer", stop)
         stack.push_async_callback(broker.close)
         scripts = Scripts(redis)
+        lock = ProducerLock(scripts)
         publisher = Publisher(broker)
         wakeup = Wakeup(redis, [ServiceKeys(service.key).progress for service in services])
         patience = Patience(settings.panic_timeout_seconds, settings.update_retry_limit, settings.dead_letter_limit)
@@ -55,10 +56,10 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
             SisuClient(settings, CodebookCache(redis)),
             BatchImporter(publisher, wakeup, patience, settings.max_chunk_size),
             PostUpdate(scripts, publisher),
+            lock,
             scripts,
             stop,
         )
-        lock = ProducerLock(scripts)
         log.info(Event.STARTED, process="producer", services=len(services))
         # With --once: long enough for the lock of a producer that died to expire.
         if not await lock.acquire(stop, 2 * LIFE_SECONDS if once else None):

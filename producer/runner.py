@@ -10,6 +10,7 @@ import structlog
 
 from producer.batch import BatchImporter, Imported
 from producer.feed import Feed
+from producer.lock import ProducerLock
 from producer.post_update import PostUpdate
 from producer.sisu import SisuClient
 from shared.errors import ServiceFailedError, ServiceForbiddenError, SisuUnreachableError, Stopped, SupersededError
@@ -54,6 +55,7 @@ class Runner:
         sisu: SisuClient,
         importer: BatchImporter,
         post_update: PostUpdate,
+        lock: ProducerLock,
         scripts: Scripts,
         stop: Stop,
     ) -> None:
@@ -62,6 +64,7 @@ class Runner:
         self._feed = Feed(sisu)
         self._importer = importer
         self._post_update = post_update
+        self._lock = lock
         self._ledgers = {service: Ledger(scripts, service.key) for service in services}
         self._stop = stop
         self._forbidden: set[Service] = set()
@@ -137,6 +140,7 @@ class Runner:
                 starts_left -= 1
                 if not starts_left:
                     raise
+                await self._lock.renew()
                 log.warning(Event.SERVICE_STARTED_OVER, reason=str(error))
                 totals.ordinal = await self._ordinal(service)
         log.info(

@@ -1,8 +1,7 @@
-"""Asking SISU: addresses, authentication, one attempt, and how often to try.
+"""Asking SISU: where, for what, how often, and what its refusals mean.
 
-`requests` blocks, so an attempt runs in a thread of its own; there is at most one at a time. An attempt has a deadline
-for the whole of it, since a server that drips a byte now and then would never meet a time-out between two bytes; and
-it heeds a flag, so that an abandoned one ends soon.
+What one request is, and how long it may take, is in `producer/http.py`; what its answer means, in
+`producer/answers.py`.
 """
 
 import asyncio
@@ -10,21 +9,26 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import structlog
 import tenacity
 from redis.asyncio import Redis
-from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
 from producer.answers import BadAnswerError, Batch, UnreadableAnswerError, read_answer
+from producer.http import (
+    TransientError,
+    authentication,
+    in_thread,
+    innermost,
+    make_session,
+    read_body,
+    retry_after_seconds,
+)
 from shared import keys
-from shared.errors import ConfigurationError, FetchError, ImporterError, ServiceForbiddenError, SisuUnreachableError
+from shared.errors import ConfigurationError, FetchError, ServiceForbiddenError, SisuUnreachableError
 from shared.events import Event
 from shared.redis_client import redis_errors
 from shared.services import Api, Service
@@ -38,19 +42,6 @@ FIRST_PAUSE_SECONDS = 1.0
 RETRY_AFTER_MAX_SECONDS = 15 * 60.0
 _CODEBOOK_SECONDS = 60 * 60
 _CONNECT_SECONDS = 10.0
-_READ_BYTES = 256 * 1024
-
-Answer = TypeVar("Answer")
-
-
-class TransientError(ImporterError):
-    """An attempt failed in a way that may pass."""
-
-    def __init__(self, reason: str, retry_after_seconds: float | None = None, *, reached: bool = True) -> None:
-        super().__init__(reason)
-        self.retry_after_seconds = retry_after_seconds
-        self.reached = reached
-        """Whether a server answered at all."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +81,10 @@ class SisuClient:
         self._codebooks = codebooks
         self._first_pause_seconds = first_pause_seconds
         self._one_at_a_time = asyncio.Lock()
-        self._authorised = requests.Session()
-        self._authorised.auth, self._credentials = _authentication(settings)
+        self._authorised, self._public = make_session(settings.sis_ca_path), make_session(settings.sis_ca_path)
+        self._authorised.auth, self._credentials = authentication(settings)
         if settings.cert_path and settings.key_path:
             self._authorised.cert = (str(settings.cert_path), str(settings.key_path))
-        self._public = requests.Session()
-        # A session without `auth` would look for a password in ~/.netrc.
-        self._public.auth = _NoAuth()
-        if settings.sis_ca_path:
-            self._authorised.verify = self._public.verify = str(settings.sis_ca_path)
 
     def address(self, service: Service) -> str:
         """The address of the service's API, which it shares with other services."""
@@ -142,7 +128,7 @@ class SisuClient:
             except UnreadableAnswerError as error:
                 raise TransientError(str(error)) from error
 
-        body, batch = await _in_thread(attempt)
+        body, batch = await in_thread(attempt)
         if service.api is Api.URN:
             await self._codebooks.put(request.url, body)
         return batch
@@ -181,13 +167,13 @@ class SisuClient:
                 allow_redirects=False,
             ) as response:
                 self._judge(response, service)
-                return _read_body(response, deadline, abandoned)
+                return read_body(response, deadline, abandoned)
         except requests.exceptions.SSLError as error:
-            raise TransientError(f"TLS failed: {_innermost(error)}", reached=False) from error
+            raise TransientError(f"TLS failed: {innermost(error)}", reached=False) from error
         except requests.exceptions.Timeout as error:
             raise TransientError(f"no answer within {timeout_seconds:g} s", reached=False) from error
         except requests.exceptions.ConnectionError as error:
-            raise TransientError(f"no connection: {_innermost(error)}", reached=False) from error
+            raise TransientError(f"no connection: {innermost(error)}", reached=False) from error
         except (requests.exceptions.RequestException, HTTPError, OSError) as error:
             raise TransientError(f"the answer broke off: {type(error).__name__}") from error
 
@@ -202,79 +188,13 @@ class SisuClient:
         if status == requests.codes.forbidden:
             raise ServiceForbiddenError(f"{where} forbids it (403): these credentials may not read {service.path}")
         if status == requests.codes.too_many_requests or status >= requests.codes.internal_server_error:
-            asked = _retry_after_seconds(response.headers.get("Retry-After"))
+            asked = retry_after_seconds(response.headers.get("Retry-After"))
             if asked is not None and asked > RETRY_AFTER_MAX_SECONDS:
                 raise FetchError(f"{where} answers {status} and asks to wait {asked:.0f} s, longer than a run waits")
             raise TransientError(f"status {status}", asked)
         if response.is_redirect:
             raise FetchError(f"{where} redirects to {urlsplit(response.headers['Location']).netloc}: check the address")
         raise FetchError(f"{where} answers {status} for {service.path}")
-
-
-class _NoAuth(AuthBase):
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-class _Headers(AuthBase):
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._headers)
-        return request
-
-
-def _authentication(settings: ProducerSettings) -> tuple[AuthBase, str]:
-    """The first way to authenticate that applies, and the variables that it comes from."""
-    if settings.sis_api_user and settings.sis_api_password:
-        basic = HTTPBasicAuth(settings.sis_api_user.encode(), settings.sis_api_password.get_secret_value().encode())
-        return basic, "SIS_API_USER and SIS_API_PASSWORD"
-    if settings.cert_path and settings.api_key:
-        return _Headers({"X-Api-Key": settings.api_key.get_secret_value()}), "API_KEY, KEY_PATH and CERT_PATH"
-    if settings.cert_path:
-        return _NoAuth(), "KEY_PATH and CERT_PATH"
-    if settings.proxy_token:
-        token = settings.proxy_token.get_secret_value()
-        return _Headers({"Authorization": f"Bearer {token}", "token": token}), "PROXY_TOKEN"
-    return _NoAuth(), "SIS_API_USER and SIS_API_PASSWORD, KEY_PATH and CERT_PATH, or PROXY_TOKEN (none is set)"
-
-
-def _read_body(response: requests.Response, deadline: float, abandoned: threading.Event) -> bytes:
-    # read1 returns what has come, where read and iter_content wait for a full buffer and would not see the deadline.
-    parts = []
-    while part := response.raw.read1(_READ_BYTES, decode_content=True):
-        parts.append(part)
-        if abandoned.is_set() or time.monotonic() > deadline:
-            raise TransientError("the answer took too long")
-    expected = response.headers.get("Content-Length")
-    if expected is not None and "Content-Encoding" not in response.headers and sum(map(len, parts)) < int(expected):
-        raise TransientError("the answer was cut off")
-    return b"".join(parts)
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """RFC 9110, 10.2.3: seconds or a date."""
-    if value is None:
-        return None
-    try:
-        return float(int(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _innermost(error: BaseException) -> str:
-    """What the operating system or OpenSSL said: requests wraps it several times over, with object addresses."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
 
 
 def _log_retry(service: Service) -> Callable[[tenacity.RetryCallState], None]:
@@ -289,36 +209,3 @@ def _log_retry(service: Service) -> Callable[[tenacity.RetryCallState], None]:
         )
 
     return write
-
-
-async def _in_thread(work: Callable[[threading.Event], Answer]) -> Answer:
-    """Run `work` in a daemon thread; when the wait for it is cancelled, tell it so and leave it behind.
-
-    Not asyncio.to_thread: its threads are waited for when the process ends, and a hanging server would hold that up.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Answer] = loop.create_future()
-    abandoned = threading.Event()
-
-    def deliver(result: Answer | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work(abandoned)
-        except BaseException as raised:  # noqa: BLE001 - handed over to the waiter
-            error = raised
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(deliver, result, error)
-
-    threading.Thread(target=run, name="sisu", daemon=True).start()
-    try:
-        return await done
-    finally:
-        abandoned.set()

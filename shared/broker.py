@@ -42,6 +42,7 @@ _PUBLISH_TIMEOUT_SECONDS = 5.0
 _PUBLISH_DEADLINE_SECONDS = 60.0
 """How long a message is offered before the broker counts as lost, or as refusing."""
 _RETRY_PAUSE_SECONDS = 0.5
+_LEAST_MAX_PAYLOAD_BYTES = 32 * 1024
 _REFUSED_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked", "authentication")
 
 
@@ -77,6 +78,11 @@ class Broker:
             raise DependencyLostError(
                 f"NATS at {broker._where} cannot be reached: {describe(broker._last_error or error)}"
             ) from error
+        if broker.client.max_payload < _LEAST_MAX_PAYLOAD_BYTES:
+            raise ConfigurationError(
+                f"NATS at {broker._where} has a max_payload of {broker.client.max_payload} bytes: "
+                f"{_LEAST_MAX_PAYLOAD_BYTES} are needed at least, or hardly an entity would fit into a message"
+            )
         await broker.ensure_streams()
         return broker
 

@@ -62,6 +62,11 @@ class ServiceKeys:
         """Pub/sub channel: something in this service's ledger changed."""
         return f"{self.ordinal}_PROGRESS"
 
+    @property
+    def beside_the_ordinal(self) -> frozenset[str]:
+        """All its other keys."""
+        return frozenset((self.scheduled, self.updated, self.failed, self.execution, self.chunks, self.errors))
+
 
 def codebook_cache(url: str) -> str:
     """String: the answer of the URN codebook at `url`. Expires after an hour."""

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from shared import keys
 from shared.errors import ConfigurationError
 
 BUILT_IN_TABLE = Path(__file__).with_name("services.toml")
+
+_OTHER_SUBJECTS = {keys.FEEDBACK_SUBJECT, keys.POST_UPDATE_SUBJECT, keys.POST_UPDATE_FINISH_SUBJECT}
+_OTHER_KEYS = {keys.CURRENT_EXECUTION_HASH, keys.POST_UPDATE_RUNNING, keys.PRODUCER_LOCK}
 
 
 class Api(StrEnum):
@@ -81,6 +85,13 @@ def _problems(services: Sequence[Service]) -> list[str]:
     for field in ("name", "channel", "key"):
         values = [getattr(service, field) for service in services]
         problems += [f"{field} {value!r} stands twice" for value in sorted({v for v in values if values.count(v) > 1})]
+    taken = _OTHER_KEYS.union(*(keys.ServiceKeys(service.key).beside_the_ordinal for service in services))
+    problems += [f"key {service.key!r} means something else" for service in services if service.key in taken]
+    problems += [
+        f"channel {service.channel!r} means something else"
+        for service in services
+        if service.channel in _OTHER_SUBJECTS
+    ]
     for service in services:
         for field in ("name", "channel", "key", "path"):
             if not getattr(service, field):

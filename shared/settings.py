@@ -4,8 +4,10 @@ Each process has a class of its own, so the collector asks for nothing that only
 wrong is reported in one ConfigurationError, a line for each variable; values are never shown, since some are secrets.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -16,11 +18,10 @@ from pydantic import (
     Field,
     FilePath,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
-    model_validator,
+    ValidationInfo,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -35,23 +36,39 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _split(address: str) -> SplitResult:
-    parts = urlsplit(address)
-    _ = parts.port  # raises ValueError where it is not a number
+    """The parts of an address. The port is not looked at: an address for Sentinel has several."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        raise ValueError("is not an address") from None  # the error quotes what may have a password
+
+
+def _split_one(address: str) -> SplitResult:
+    parts = _split(address)
+    try:
+        _ = parts.port
+    except ValueError:
+        # Where a password has a slash, what stands before it looks like the port, and the error quotes it.
+        raise ValueError(
+            "is not an address: its port must be a number, and / in a password be written as %2F"
+        ) from None
     return parts
 
 
 def _http_address(value: str) -> str:
-    parts = _split(value)
+    parts = _split_one(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an address like https://sisu.example.org")
     if parts.username or parts.password:
         raise ValueError("must not contain a user or password: SIS_API_USER and SIS_API_PASSWORD are for that")
+    if parts.query or parts.fragment or not value.isprintable() or " " in value:
+        raise ValueError("must be an address without spaces, ? and #: paths and parameters are added to it")
     return value.rstrip("/")
 
 
 def _nats_uri(value: SecretStr) -> SecretStr:
     for address in value.get_secret_value().split(","):
-        parts = _split(address.strip())
+        parts = _split_one(address.strip())
         if parts.scheme not in {"nats", "tls"} or not parts.hostname:
             raise ValueError("must be nats://host:4222 or tls://host:4222, several separated by commas")
     return value
@@ -59,11 +76,12 @@ def _nats_uri(value: SecretStr) -> SecretStr:
 
 def _redis_uri(value: SecretStr) -> SecretStr:
     uri = value.get_secret_value()
-    parts = urlsplit(uri)
+    parts = _split(uri)
     if parts.scheme not in redis_client.SCHEMES:
         raise ValueError("must begin with redis://, rediss://, redis+sentinel:// or rediss+sentinel://")
-    if parts.scheme in redis_client.SENTINEL_SCHEMES and not parts.path.strip("/"):
-        raise ValueError("must name the master: redis+sentinel://host:26379,host:26379/mymaster")
+    is_sentinel = parts.scheme in redis_client.SENTINEL_SCHEMES
+    if is_sentinel and not (parts.netloc.rpartition("@")[2] and parts.path.strip("/")):
+        raise ValueError("must name hosts and the master: redis+sentinel://host:26379,host:26379/mymaster")
     try:
         redis_client.make_redis(uri)  # connects nowhere
     except ValueError as error:
@@ -84,12 +102,61 @@ def _timezone(value: object) -> object:
         return value
     try:
         return ZoneInfo(value)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError("must be a time zone of the IANA database, like Europe/Helsinki") from error
+
+
+def _header(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        raise ValueError("travels in an HTTP header: letters, digits and signs of ASCII only, no space, no line break")
+    return value
 
 
 def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _usable_table(path: Path) -> Path:
+    _ = _as_value_error(load_services, path)
+    return path
+
+
+def _known_services(names: list[str], info: ValidationInfo) -> list[str]:
+    if "services_file" in info.data:  # else it is wrong itself
+        _ = _as_value_error(choose_services, load_services(info.data["services_file"]), names)
+    return names
+
+
+def _as_value_error(check: Callable[..., object], *arguments: object) -> object:
+    """What `check` answers, with its ConfigurationError as pydantic wants it."""
+    try:
+        return check(*arguments)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+
+
+def _goes_with(*others: str) -> AfterValidator:
+    """These variables are set where this one is. Those of them that are wrong themselves are no matter here."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        missing = [other.upper() for other in others if info.data.get(other, value) is None]
+        if value is not None and missing:
+            raise ValueError(f"goes with {' and '.join(missing)}, which is not set")
+        return value
+
+    return AfterValidator(check)
+
+
+def _demanded_by(other: str) -> AfterValidator:
+    """This variable is set where the other one is. To be combined with `validate_default`."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get(other) is not None:
+            raise ValueError(f"is not set, and goes with {other.upper()}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _upper(value: object) -> object:
@@ -97,6 +164,9 @@ def _upper(value: object) -> object:
 
 
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header)]
+Seconds = Annotated[float, Field(gt=0, le=24 * 60 * 60)]
+"""A day at most: more is a mistake, and timers cannot take any number."""
 
 
 class CommonSettings(BaseSettings):
@@ -112,12 +182,12 @@ class CommonSettings(BaseSettings):
     nats_ca_path: FilePath | None = None
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     redis_uri: Annotated[SecretStr, AfterValidator(_redis_uri)]
-    services_file: FilePath = BUILT_IN_TABLE
+    services_file: Annotated[FilePath, AfterValidator(_usable_table)] = BUILT_IN_TABLE
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     log_format: LogFormat | None = None
 
     def service_table(self) -> tuple[Service, ...]:
-        """All services of the table, in its order. Raises ConfigurationError."""
+        """All services of the table, in its order."""
         return load_services(self.services_file)
 
 
@@ -131,46 +201,33 @@ class ProducerSettings(CommonSettings):
     sis_api_url: HttpAddress
     kori_public_api_url: HttpAddress = "https://sisu.helsinki.fi/kori/api"
     root_org_id: str = "hy-university-root-id"
-    proxy_token: SecretStr | None = None
-    api_key: SecretStr | None = None
+    proxy_token: HeaderSecret | None = None
+    # The order matters: a variable is checked against those before it.
     sis_api_user: str | None = None
-    sis_api_password: SecretStr | None = None
+    sis_api_password: Annotated[
+        SecretStr | None, Field(validate_default=True), _goes_with("sis_api_user"), _demanded_by("sis_api_user")
+    ] = None
     key_path: FilePath | None = None
-    cert_path: FilePath | None = None
+    cert_path: Annotated[
+        FilePath | None, Field(validate_default=True), _goes_with("key_path"), _demanded_by("key_path")
+    ] = None
+    api_key: Annotated[HeaderSecret | None, _goes_with("key_path", "cert_path")] = None
     sis_ca_path: FilePath | None = None
-    sis_timeout_seconds: PositiveFloat = 300
+    sis_timeout_seconds: Seconds = 300
     fetch_amount: PositiveInt = 1000
     max_chunk_size: PositiveInt = 100
-    panic_timeout_seconds: PositiveFloat = 60
+    panic_timeout_seconds: Seconds = 60
     update_retry_limit: NonNegativeInt = 6
     dead_letter_limit: NonNegativeInt | None = None
     cron: Annotated[str, AfterValidator(_cron)] = "0 * * * *"
     timezone: Annotated[ZoneInfo, BeforeValidator(_timezone)] = ZoneInfo("Europe/Helsinki")
-    services: Annotated[list[str], NoDecode, BeforeValidator(_names)] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _go_together(self) -> Self:
-        together = [
-            ("SIS_API_USER", self.sis_api_user, "SIS_API_PASSWORD", self.sis_api_password),
-            ("KEY_PATH", self.key_path, "CERT_PATH", self.cert_path),
-        ]
-        problems = [
-            f"{one} and {other} go together: {other if a else one} is missing"
-            for one, a, other, b in together
-            if (a is None) != (b is None)
-        ]
-        if self.api_key and not self.cert_path:
-            problems.append("API_KEY goes with a client certificate: set KEY_PATH and CERT_PATH")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    services: Annotated[list[str], NoDecode, BeforeValidator(_names), AfterValidator(_known_services)] = Field(
+        default_factory=list
+    )
 
     def chosen_services(self) -> tuple[Service, ...]:
-        """The services to import, in the table's order. Raises ConfigurationError."""
-        try:
-            return choose_services(self.service_table(), self.services)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"SERVICES: {error}" if self.services else str(error)) from error
+        """The services to import, in the table's order."""
+        return choose_services(self.service_table(), self.services)
 
 
 AnySettings = TypeVar("AnySettings", bound=CommonSettings)
@@ -181,15 +238,11 @@ def read_settings(kind: type[AnySettings]) -> AnySettings:
     try:
         return kind()
     except ValidationError as error:
-        lines = [
-            line for problem in error.errors(include_input=False) for line in _lines(problem["loc"], problem["msg"])
-        ]
+        problems = error.errors(include_input=False)
+    lines = [_line(str(problem["loc"][0]).upper(), problem["msg"]) for problem in problems]
     raise ConfigurationError("the configuration cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
 
 
-def _lines(where: tuple[int | str, ...], message: str) -> list[str]:
+def _line(name: str, message: str) -> str:
     text = message.removeprefix("Value error, ")
-    if not where:  # from a check across variables, which names them itself
-        return text.split("\n")
-    name = str(where[0]).upper()
-    return [f"{name} is not set" if text == "Field required" else f"{name}: {text}"]
+    return f"{name} is not set" if text == "Field required" else f"{name}: {text}"
