@@ -9,31 +9,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
+from demo.owned import launch
 from demo.server_base import LOG_TAIL_LINES, STOP_SECONDS, Server, free_port
 from demo.server_programs import NATS, REDIS, ServerError, find_binary
 
 __all__ = ["NatsServer", "RedisServer", "Server", "ServerError", "free_port"]
-
-# Run by Python in front of the server, which then takes over the process and its id. Not a preexec_fn: that runs
-# Python between fork and exec, which can deadlock in a process with threads. 1 is PR_SET_PDEATHSIG.
-_TRAMPOLINE = """\
-import os, signal, sys
-owner, command = int(sys.argv[1]), sys.argv[2:]
-if sys.platform == "linux":
-    import ctypes
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != owner:
-        sys.exit("the owner is gone already")
-os.execv(command[0], command)
-"""
-
-# The kernel sends that signal when the *thread* that made the child ends (prctl(2)), so servers are made by a thread
-# that lives as long as the process, whichever thread asks for them.
-_nursery = ThreadPoolExecutor(max_workers=1, thread_name_prefix="servers")
 
 
 class _ProcessServer(Server):
@@ -59,16 +41,8 @@ class _ProcessServer(Server):
         self._write_config("127.0.0.1", str(self._home))
         config = self._home / "server.conf"
         arguments = ["-c", str(config)] if self.program is NATS else [str(config)]
-        command = [sys.executable, "-I", "-S", "-c", _TRAMPOLINE, str(os.getpid()), str(self._binary), *arguments]
-
-        def spawn() -> subprocess.Popen[bytes]:
-            with (self._home / "log").open("wb") as log:
-                # A session of its own, or Ctrl-C would end it before its clients have come to an orderly end.
-                return subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home, start_new_session=True
-                )
-
-        self._process = _nursery.submit(spawn).result()
+        with (self._home / "log").open("wb") as log:
+            self._process = launch([str(self._binary), *arguments], stdout=log, stderr=log, cwd=self._home)
 
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -1,0 +1,153 @@
+"""What the demo shows: how far each service is while it runs, and the table at the end."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from shared.events import Event
+
+_BAR_CHARACTERS = 24
+
+
+@dataclass
+class ServiceState:
+    """How far one service is. Counts are of entities, but for `chunks`."""
+
+    name: str
+    scheduled: int = 0
+    updated: int = 0
+    ordinal: int = 0
+    entities: int = 0
+    chunks: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    note: str = ""
+
+    def count(self, scheduled: int, updated: int, ordinal: int) -> None:
+        """Note what Redis has."""
+        self.scheduled, self.updated, self.ordinal = scheduled, updated, ordinal
+
+
+@dataclass
+class Board:
+    """All services, as the logs and Redis tell."""
+
+    services: dict[str, ServiceState] = field(default_factory=dict)
+    complete_runs: int = 0
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Board":
+        """A board on which nothing has begun."""
+        return cls({name: ServiceState(name) for name in names})
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Note what a log event of the producer tells."""
+        state = self.services.get(event.get("service", ""))
+        name = event.get("event")
+        if name == Event.RUN_FINISHED:
+            self.complete_runs += bool(event["complete"])
+        if state is None:
+            return
+        if name == Event.DEAD_LETTERS:
+            state.dead_letters += event["rejected"] + event["too_large"]
+        elif name == Event.SERVICE_FINISHED:
+            state.finished, state.note = True, ""
+            state.ordinal = event["ordinal"]
+            state.seconds += event["seconds"]
+        elif name in (Event.SERVICE_FAILED, Event.SERVICE_FORBIDDEN):
+            state.note = str(event.get("reason", name))
+        elif name in (Event.CHUNKS_RESENT, Event.SERVICE_STARTED_OVER, Event.FETCH_RETRIED):
+            state.note = str(name)
+
+    def count_delivered(self, delivered: Mapping[str, tuple[int, int]]) -> None:
+        """Note what mankelis processed: entities and chunks."""
+        for name, (entities, chunks) in delivered.items():
+            self.services[name].entities, self.services[name].chunks = entities, chunks
+
+
+class View(Protocol):
+    """Somewhere to show a board."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def show(self, board: Board) -> None:
+        """The board has changed."""
+
+
+class PlainView:
+    """Lines, for a pipe or a file: one for each service that is through."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, board: Board) -> None:
+        """Tell what is new."""
+        for state in board.services.values():
+            if state.finished and state.name not in self._told:
+                self._told.add(state.name)
+                done = f"{len(self._told):2}/{len(board.services)}"
+                self._console.print(f"{done}  {state.name:<28} ordinal {state.ordinal:>12}  {state.seconds:6.2f} s")
+
+
+class LiveView:
+    """A table that is drawn anew, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, board: Board) -> None:
+        """Draw the board."""
+        table = Table(box=None, pad_edge=False)
+        for heading in ("service", "batch in flight", "ordinal", ""):
+            table.add_column(heading)
+        for state in board.services.values():
+            in_flight = not state.finished and state.scheduled > state.updated
+            mark = "[green]✓[/]" if state.finished else "[yellow]…[/]" if in_flight else " "
+            bar = f"{_bar(state)} {state.updated:>5}/{state.scheduled}" if state.scheduled else ""
+            table.add_row(f"{mark} {state.name}", bar, f"{state.ordinal:>12}" if state.ordinal else "", state.note)
+        self._live.update(table)
+
+
+def _bar(state: ServiceState) -> str:
+    filled = _BAR_CHARACTERS * state.updated // max(state.scheduled, 1)
+    return "━" * filled + "[dim]" + "─" * (_BAR_CHARACTERS - filled) + "[/]"
+
+
+def choose_view(console: Console) -> View:
+    """The table on a terminal, lines otherwise."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+def final_table(board: Board) -> Table:
+    """What became of each service, and the sums."""
+    table = Table(title="imported")
+    table.add_column("service")
+    for heading in ("entities", "chunks", "dead letters", "seconds", "ordinal"):
+        table.add_column(heading, justify="right")
+    states = list(board.services.values())
+    for state in states:
+        counts = (state.entities, state.chunks, state.dead_letters)
+        table.add_row(state.name, *(f"{count:,}" for count in counts), f"{state.seconds:.2f}", str(state.ordinal))
+    table.add_section()
+    sums = (sum(s.entities for s in states), sum(s.chunks for s in states), sum(s.dead_letters for s in states))
+    table.add_row("all", *(f"{count:,}" for count in sums), f"{sum(s.seconds for s in states):.2f}", "")
+    return table
