@@ -56,10 +56,13 @@ def world(*, stay: bool) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
         nats_uri = os.environ.get("NATS_URI") or stack.enter_context(NatsServer()).uri
         redis_uri = os.environ.get("REDIS_URI") or stack.enter_context(RedisServer()).uri
-        trickle = str(_TRICKLE_PER_SECOND if stay else 0)
+        options = {
+            "--size": ENTITIES,
+            "--latency-ms": _PAGE_LATENCY_MILLISECONDS,
+            "--trickle-per-second": _TRICKLE_PER_SECOND if stay else 0,
+        }
         simulator = launch(
-            [sys.executable, "-m", "demo.sisu", "--size", str(ENTITIES), "--trickle-per-second", trickle]
-            + ["--latency-ms", str(_PAGE_LATENCY_MILLISECONDS)],
+            [sys.executable, "-m", "demo.sisu", *(str(word) for option in options.items() for word in option)],
             stdout=subprocess.PIPE,
             cwd=ROOT,
             text=True,

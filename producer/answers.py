@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-import orjson
 
 from shared.errors import ImporterError
 from shared.messages import Entity
@@ -62,7 +61,9 @@ def read_answer(service: Service, since: int, body: bytes) -> Batch:
         return Batch(service, since, ONE_TIME_ORDINAL, has_more=False, entities=_one_time(service, body))
     except msgspec.ValidationError as error:
         raise BadAnswerError(f"the answer has another shape than {service.api} has: {error}") from None
-    except (msgspec.DecodeError, orjson.JSONDecodeError):
+    except RecursionError:
+        raise BadAnswerError("the answer is nested deeper than a parser takes") from None
+    except msgspec.DecodeError:
         raise UnreadableAnswerError("the answer is not JSON, or was cut off") from None
 
 
@@ -89,6 +90,6 @@ def _one_time(service: Service, body: bytes) -> Sequence[Entity]:
 
 
 def _codebook_entity(item: dict[str, msgspec.Raw]) -> Entity:
-    if "urn" not in item:
-        raise BadAnswerError("an item of the codebook has no urn")
+    if not bytes(item.get("urn", b"")).startswith(b'"'):
+        raise BadAnswerError("an item of the codebook has no urn that is a text")
     return Entity(msgspec.json.encode(item | {"id": item["urn"], "documentState": Entity(b'"ACTIVE"')}))

@@ -22,6 +22,8 @@ from shared.errors import ConfigurationError, ImporterError
 from shared.settings import ProducerSettings
 
 _READ_BYTES = 256 * 1024
+_LONGEST_SECONDS = 10**9
+"""Of what a server may ask for, so that any number of digits fits into a float."""
 
 Answer = TypeVar("Answer")
 
@@ -110,7 +112,7 @@ def retry_after_seconds(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return float(int(value))
+        return float(min(max(0, int(value)), _LONGEST_SECONDS))
     except ValueError:
         pass
     try:

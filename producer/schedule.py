@@ -1,7 +1,7 @@
 """When the next run is due, by cron expression and time zone."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -17,8 +17,12 @@ _LOOK_AT_THE_CLOCK_SECONDS = 20.0
 
 
 def next_due(cron: str, after: datetime) -> datetime:
-    """The first time after `after` that the expression names, in the time zone of `after`."""
-    return next(CronSim(cron, after))
+    """The first time after `after` that the expression names in the time zone of `after`. It is answered in UTC.
+
+    Not in that zone: Python compares and subtracts times of one zone by what their clocks show, which is wrong by an
+    hour where clocks are set back; runs would follow each other without a pause until it has passed.
+    """
+    return next(CronSim(cron, after)).astimezone(UTC)
 
 
 async def wait_until_due(
@@ -26,8 +30,8 @@ async def wait_until_due(
 ) -> bool:
     """Wait for the next time that a run is due. Answers False when asked to stop before."""
     due = next_due(cron, now(timezone))
-    log.info(Event.WAITING_FOR_CRON, due=due.isoformat())
-    while (remaining := (due - now(timezone)).total_seconds()) > 0:
+    log.info(Event.WAITING_FOR_CRON, due=due.astimezone(timezone).isoformat())
+    while (remaining := (due - now(timezone).astimezone(UTC)).total_seconds()) > 0:
         if await stop.wait(min(remaining, _LOOK_AT_THE_CLOCK_SECONDS)):
             return False
         # A clock that was set back would put the run off by as much.

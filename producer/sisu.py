@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -119,7 +120,8 @@ class SisuClient:
         request = self._request(service, since)
         cached = await self._codebooks.get(request.url) if service.api is Api.URN else None
         if cached is not None:
-            return read_answer(service, since, cached)
+            with suppress(BadAnswerError, UnreadableAnswerError):  # then it is asked for, and replaced
+                return read_answer(service, since, cached)
 
         def attempt(abandoned: threading.Event) -> tuple[bytes, Batch]:
             body = self._send(request, service, abandoned)

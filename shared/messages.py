@@ -22,6 +22,9 @@ ENVELOPE_MAX_BYTES = 192
 """More than a chunk has around its entities: names, brackets, the hash and the longest chunkId."""
 
 
+_ID_MAX_CHARACTERS = 1000
+
+
 class DeadLetterReason(StrEnum):
     """Why an entity was not delivered."""
 
@@ -45,12 +48,14 @@ def encode_post_update(run_id: str) -> bytes:
 
 
 def entity_id(entity: Entity) -> str:
-    """The `id` of an entity; its digest where it has none that is a text."""
+    """The `id` of an entity; its digest where it has none that is a text of a sensible length."""
     try:
         identity = msgspec.json.decode(entity, type=_Identity).id
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         identity = None
-    return identity or "sha256:" + sha256(entity).hexdigest()
+    if identity and len(identity) <= _ID_MAX_CHARACTERS:
+        return identity
+    return "sha256:" + sha256(entity).hexdigest()
 
 
 def encode_dead_letter(
@@ -66,7 +71,8 @@ def encode_dead_letter(
     """The message that keeps an entity which was not delivered, in at most `max_bytes`.
 
     ``{"service", "channel", "executionHash", "reason", "id", "entityBytes", "failedAt", "error", "entity"}``: `error`
-    is the mankeli's text or null; `entity` is the entity as SISU wrote it, or null where the whole would not fit.
+    is the mankeli's text, cut where it would not fit, or null; `entity` is the entity as SISU wrote it, or null where
+    that would not fit.
     """
     head = {
         "service": service,
@@ -79,5 +85,8 @@ def encode_dead_letter(
         "error": error_text,
     }
     text = orjson.dumps(head)
+    while error_text and len(text) + len(b',"entity":null') > max_bytes:  # a control character has six bytes in JSON
+        error_text = error_text[: len(error_text) // 2]
+        text = orjson.dumps(head | {"error": error_text})
     body = bytes(entity) if len(text) + len(b',"entity":') + len(entity) <= max_bytes else b"null"
     return text[:-1] + b',"entity":' + body + b"}"

@@ -1,0 +1,95 @@
+"""The demo as a newcomer runs it, and while its processes are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+LOG = ROOT / ".demo" / "log"
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """`make demo`, without make."""
+    LOG.unlink(missing_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name not in ("NATS_URI", "REDIS_URI", "DEMO")}
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo"], cwd=ROOT, stdout=output, stderr=output, env=environment
+        )
+    process.output = tmp_path / "output"  # type: ignore[attr-defined]
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def services_finished() -> int:
+    """How many services the producers have reported as finished."""
+    lines = LOG.read_text(errors="replace").splitlines() if LOG.exists() else []
+    return sum('"service_finished"' in line for line in lines)
+
+
+def descendants(pid: int) -> dict[int, list[str]]:
+    """The processes below `pid`, with their command lines (from Linux's /proc)."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(folder.name)] = (folder / "cmdline").read_text().split("\0")
+        except (OSError, IndexError):
+            continue  # it has ended meanwhile
+
+    def is_below(process: int) -> bool:
+        while process in parents:
+            process = parents[process]
+            if process == pid:
+                return True
+        return False
+
+    return {process: commands[process] for process in parents if process in commands and is_below(process)}
+
+
+def kill_one(demo: "subprocess.Popen[str]", module: str) -> None:
+    """Kill one process of the demo that runs `module`, once there is one."""
+
+    def find() -> int | None:
+        found = (pid for pid, command in descendants(demo.pid).items() if module in command)
+        return next(found, None)
+
+    os.kill(wait_until(find, f"a process of {module}"), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes to kill in /proc")
+@pytest.mark.limit(240)
+def test_killing_any_process_does_not_change_the_verdict(demo: "subprocess.Popen[str]") -> None:
+    """The demo's verdict stays the same when its producer, a collector and a mankeli are killed on the way."""
+    for finished, module in ((1, "producer"), (4, "ack_collector"), (8, "demo.mankeli"), (12, "producer")):
+        wait_until(lambda finished=finished: services_finished() >= finished, f"{finished} services", 90)
+        kill_one(demo, module)
+    assert demo.wait(200) == 0, demo.output.read_text()  # type: ignore[attr-defined]
+    output = demo.output.read_text()  # type: ignore[attr-defined]
+    assert "the store holds what SISU serves" in output
+    exits = [line for line in LOG.read_text(errors="replace").splitlines() if "SIGKILL" in line]
+    assert len(exits) == 3, "supervisord saw the producer die twice and a collector once"
+
+
+@pytest.mark.limit(120)
+def test_the_demo_imports_everything_and_says_so(demo: "subprocess.Popen[str]") -> None:
+    """The demo imports all 26 services, with every ordinal where it belongs, and ends with exit code 0."""
+    assert demo.wait(110) == 0, demo.output.read_text()  # type: ignore[attr-defined]
+    finished = [
+        json.loads(line) for line in LOG.read_text(errors="replace").splitlines() if '"service_finished"' in line
+    ]
+    assert len({event["service"] for event in finished}) == 26
+    assert sum(event["entities"] for event in finished) == 25_000
+    assert all(event["dead_letters"] == 0 for event in finished)

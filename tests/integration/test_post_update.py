@@ -1,0 +1,82 @@
+"""POST_UPDATE on real NATS and Redis: sent once, never while another runs, never blocked for ever."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from producer import post_update as module
+from producer.post_update import EXPIRY_SECONDS, PostUpdate
+from producer.publisher import Publisher
+from shared import keys
+from shared.broker import Broker
+from shared.redis_client import Scripts
+from shared.redis_client import make_redis as connect
+from tests.support.brokers import connected
+from tests.support.waiting import wait_until_async
+
+
+@asynccontextmanager
+async def post_updates(nats_uri: str, redis_uri: str) -> AsyncIterator[tuple[PostUpdate, Broker, Redis]]:
+    async with connected(nats_uri) as broker, connect(redis_uri) as redis:
+        yield PostUpdate(Scripts(redis), Publisher(broker)), broker, redis
+
+
+async def sent(broker: Broker) -> list[object]:
+    """What is on POST_UPDATE."""
+    state = (await broker.jetstream.stream_info(keys.CHUNK_STREAM)).state
+    messages = [
+        await broker.jetstream.get_msg(keys.CHUNK_STREAM, seq=number)
+        for number in range(state.first_seq, state.last_seq + 1)
+    ]
+    assert {message.subject for message in messages} <= {keys.POST_UPDATE_SUBJECT}
+    return [json.loads(message.data or b"") for message in messages]
+
+
+async def test_it_is_sent_and_noted(nats_uri: str, redis_uri: str) -> None:
+    """The message names the run, and Redis has the run for as long as an answer is awaited."""
+    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+        await post_update.send("run-1")
+        assert await sent(broker) == [{"success": True, "runId": "run-1"}]
+        assert await redis.get(keys.POST_UPDATE_RUNNING) == "run-1"
+        assert EXPIRY_SECONDS - 10 < await redis.ttl(keys.POST_UPDATE_RUNNING) <= EXPIRY_SECONDS
+
+
+async def test_none_is_sent_while_another_runs(nats_uri: str, redis_uri: str) -> None:
+    """Until its end is noted, a post-update has no successor, and its note is not prolonged."""
+    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+        await post_update.send("run-1")
+        await redis.expire(keys.POST_UPDATE_RUNNING, 100)
+        await post_update.send("run-2")
+        assert len(await sent(broker)) == 1
+        assert await redis.get(keys.POST_UPDATE_RUNNING) == "run-1"
+        assert await redis.ttl(keys.POST_UPDATE_RUNNING) <= 100
+        await redis.delete(keys.POST_UPDATE_RUNNING)
+        await post_update.send("run-3")
+        assert await sent(broker) == [{"success": True, "runId": run} for run in ("run-1", "run-3")]
+
+
+async def test_a_lost_answer_does_not_block_for_ever(
+    nats_uri: str, redis_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the note has expired, the next run sends its post-update."""
+    monkeypatch.setattr(module, "EXPIRY_SECONDS", 1)
+    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+        await post_update.send("run-1")
+
+        async def has_expired() -> bool:
+            return not await redis.exists(keys.POST_UPDATE_RUNNING)
+
+        await wait_until_async(has_expired, "the note has expired")
+        await post_update.send("run-2")
+        assert len(await sent(broker)) == 2
+
+
+async def test_repeating_it_sends_it_once(nats_uri: str, redis_uri: str) -> None:
+    """Sent again for the same run, after a reply was lost, there is one message nevertheless."""
+    async with post_updates(nats_uri, redis_uri) as (post_update, broker, _):
+        await post_update.send("run-1")
+        await post_update.send("run-1")
+        assert len(await sent(broker)) == 1

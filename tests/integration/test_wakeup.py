@@ -1,0 +1,93 @@
+"""Waking up by Redis' pub/sub: at once where it works, in time where it does not."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from producer import wakeup as module
+from producer.wakeup import Wakeup
+from shared.redis_client import make_redis as connect
+from tests.conftest import MakeServer
+from tests.support.waiting import wait_until_async
+
+CHANNELS = ["A_PROGRESS", "B_PROGRESS"]
+LONG_SECONDS = 15.0
+QUICK_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def listening(uri: str) -> AsyncIterator[Wakeup]:
+    """A wake-up that listens, once it is subscribed."""
+    async with connect(uri) as redis:
+        wakeup = Wakeup(redis, CHANNELS)
+        task = asyncio.create_task(wakeup.listen())
+        await wait_until_async(lambda: subscribers(uri), "it is subscribed")
+        try:
+            yield wakeup
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def subscribers(uri: str) -> int:
+    async with connect(uri) as redis:
+        return min(count for _, count in await redis.pubsub_numsub(*CHANNELS))
+
+
+async def publish(uri: str, channel: str) -> None:
+    async with connect(uri) as redis:
+        assert await redis.publish(channel, "0") == 1
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_a_change_ends_the_wait_at_once(redis_uri: str, channel: str) -> None:
+    """A message on any of the channels wakes up long before the time is over."""
+    async with listening(redis_uri) as wakeup:
+        waiting = asyncio.create_task(wakeup.wait(LONG_SECONDS))
+        begun = time.monotonic()
+        await publish(redis_uri, channel)
+        await waiting
+        assert time.monotonic() - begun < QUICK_SECONDS
+
+
+async def test_a_change_before_the_wait_counts(redis_uri: str) -> None:
+    """What changed since the last wait ends the next one at once, and only that one."""
+    async with listening(redis_uri) as wakeup:
+        await publish(redis_uri, CHANNELS[0])
+        await wait_until_async(wakeup._woken.is_set, "it is heard")
+        begun = time.monotonic()
+        await wakeup.wait(LONG_SECONDS)
+        assert time.monotonic() - begun < QUICK_SECONDS
+        begun = time.monotonic()
+        await wakeup.wait(0.2)
+        assert time.monotonic() - begun >= 0.15
+
+
+async def test_without_a_change_the_wait_takes_its_time(redis_uri: str) -> None:
+    """Nothing heard, the wait ends after its time and raises nothing."""
+    async with connect(redis_uri) as redis:
+        begun = time.monotonic()
+        await Wakeup(redis, CHANNELS).wait(0.2)
+        assert 0.15 < time.monotonic() - begun < QUICK_SECONDS
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+async def test_a_lost_connection_is_made_again(
+    make_redis: MakeServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """When Redis comes back, changes wake up as before."""
+    monkeypatch.setattr(module, "_RETRY_PAUSE_SECONDS", 0.1)
+    server = make_redis()
+    async with listening(server.uri) as wakeup:
+        await asyncio.to_thread(server.stop if how == "restart" else server.kill)
+        await wakeup.wait(0.1)
+        await asyncio.to_thread(server.start)
+        await wait_until_async(lambda: subscribers(server.uri), "it is subscribed again", 30)
+        waiting = asyncio.create_task(wakeup.wait(LONG_SECONDS))
+        begun = time.monotonic()
+        await publish(server.uri, CHANNELS[0])
+        await waiting
+        assert time.monotonic() - begun < QUICK_SECONDS

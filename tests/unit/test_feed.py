@@ -1,0 +1,161 @@
+"""Fetching ahead: one batch at most, one request at a time, and nothing of it outlives its use."""
+
+import asyncio
+import gc
+from typing import cast
+
+import pytest
+
+from producer.answers import Batch
+from producer.feed import Feed
+from producer.sisu import SisuClient
+from shared.errors import FetchError
+from shared.services import Api, Service
+from tests.support.waiting import wait_until_async
+
+PERSON, MODULE = (Service(name, Api.ORI, name, name, "/x") for name in ("PERSON", "MODULE"))
+
+
+class FakeSisu:
+    """Answers when it is let, and remembers what it was asked and how many requests were under way at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.abandoned: list[tuple[str, int]] = []
+        self.errors: dict[tuple[str, int], Exception] = {}
+        self.may_answer = asyncio.Event()
+        self.under_way = self.most_under_way = 0
+
+    async def fetch(self, service: Service, since: int) -> Batch:
+        request = (service.name, since)
+        self.asked.append(request)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.abandoned.append(request)
+            raise
+        finally:
+            self.under_way -= 1
+        if request in self.errors:
+            raise self.errors[request]
+        return Batch(service, since, since + 1, has_more=True, entities=[])
+
+
+@pytest.fixture
+def sisu() -> FakeSisu:
+    return FakeSisu()
+
+
+def feed_of(sisu: FakeSisu) -> Feed:
+    return Feed(cast("SisuClient", sisu))
+
+
+async def test_a_batch_is_fetched_when_it_is_taken(sisu: FakeSisu) -> None:
+    """Without anything ahead, taking is fetching."""
+    sisu.may_answer.set()
+    batch = await feed_of(sisu).take(PERSON, 5)
+    assert (batch.service, batch.since) == (PERSON, 5)
+    assert sisu.asked == [("PERSON", 5)]
+
+
+async def test_what_was_fetched_ahead_is_taken_without_another_request(sisu: FakeSisu) -> None:
+    """The batch that was asked for ahead of time is the one that is taken, once."""
+    sisu.may_answer.set()
+    feed = feed_of(sisu)
+    feed.fetch_ahead(PERSON, 5)
+    await wait_until_async(lambda: sisu.asked, "it is asked for before it is taken")
+    assert (await feed.take(PERSON, 5)).since == 5
+    assert sisu.asked == [("PERSON", 5)]
+    await feed.take(PERSON, 5)
+    assert sisu.asked == [("PERSON", 5), ("PERSON", 5)]
+
+
+async def test_a_batch_under_way_is_waited_for(sisu: FakeSisu) -> None:
+    """Taking what is still on its way makes no second request."""
+    feed = feed_of(sisu)
+    feed.fetch_ahead(PERSON, 5)
+    taking = asyncio.create_task(feed.take(PERSON, 5))
+    await wait_until_async(lambda: sisu.asked, "it is asked for")
+    assert not taking.done()
+    sisu.may_answer.set()
+    assert (await taking).since == 5
+    assert (sisu.asked, sisu.most_under_way) == ([("PERSON", 5)], 1)
+
+
+async def test_one_batch_at_most_is_ahead(sisu: FakeSisu) -> None:
+    """While there is something ahead, nothing more is asked for."""
+    sisu.may_answer.set()
+    feed = feed_of(sisu)
+    feed.fetch_ahead(PERSON, 5)
+    feed.fetch_ahead(PERSON, 6)
+    feed.fetch_ahead(MODULE, 0)
+    await feed.take(PERSON, 5)
+    assert sisu.asked == [("PERSON", 5)]
+
+
+@pytest.mark.parametrize("ahead", [(PERSON, 6), (MODULE, 5)])
+async def test_what_is_not_wanted_is_thrown_away(sisu: FakeSisu, ahead: tuple[Service, int]) -> None:
+    """Another service or ordinal than the one ahead is fetched, and the one ahead is abandoned."""
+    feed = feed_of(sisu)
+    feed.fetch_ahead(*ahead)
+    await wait_until_async(lambda: sisu.asked, "the wrong one is asked for")
+    taking = asyncio.create_task(feed.take(PERSON, 5))
+    await wait_until_async(lambda: len(sisu.asked) == 2, "the right one is asked for")
+    sisu.may_answer.set()
+    batch = await taking
+    assert (batch.service, batch.since) == (PERSON, 5)
+    assert sisu.abandoned == [(ahead[0].name, ahead[1])]
+
+
+async def test_an_error_shows_when_the_batch_is_taken_and_only_then(sisu: FakeSisu) -> None:
+    """A fetch that failed ahead of time is no matter until its batch is wanted; then it can be tried anew."""
+    sisu.may_answer.set()
+    sisu.errors["PERSON", 5] = FetchError("500")
+    feed = feed_of(sisu)
+    feed.fetch_ahead(PERSON, 5)
+    with pytest.raises(FetchError, match="500"):
+        await feed.take(PERSON, 5)
+    sisu.errors.clear()
+    assert (await feed.take(PERSON, 5)).since == 5
+
+
+async def test_discarding_abandons_what_is_under_way(sisu: FakeSisu) -> None:
+    """After a discard nothing is asked for any more, and the next one is fetched anew."""
+    feed = feed_of(sisu)
+    feed.fetch_ahead(PERSON, 5)
+    await wait_until_async(lambda: sisu.under_way, "it is asked for")
+    feed.discard()
+    feed.discard()
+    await wait_until_async(lambda: sisu.abandoned == [("PERSON", 5)], "it is abandoned")
+    sisu.may_answer.set()
+    await feed.take(PERSON, 5)
+    assert len(sisu.asked) == 2
+
+
+async def test_an_error_of_what_was_discarded_is_nobodys(sisu: FakeSisu) -> None:
+    """A failed fetch that is thrown away leaves no complaint of asyncio behind."""
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    sisu.may_answer.set()
+    sisu.errors["PERSON", 5] = FetchError("500")
+    feed = feed_of(sisu)
+    feed.fetch_ahead(PERSON, 5)
+    await wait_until_async(lambda: sisu.asked and not sisu.under_way, "it has failed")
+    feed.discard()
+    await asyncio.sleep(0)
+    del feed
+    gc.collect()
+    assert complaints == []
+
+
+async def test_an_interrupted_take_abandons_its_request(sisu: FakeSisu) -> None:
+    """Cancelling the one who takes a batch, as a stop does, cancels the fetch."""
+    feed = feed_of(sisu)
+    taking = asyncio.create_task(feed.take(PERSON, 5))
+    await wait_until_async(lambda: sisu.under_way, "it is asked for")
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    await wait_until_async(lambda: sisu.abandoned == [("PERSON", 5)], "it is abandoned")

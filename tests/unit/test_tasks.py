@@ -1,0 +1,65 @@
+"""Coroutines side by side: all to their end, or the first error."""
+
+import asyncio
+
+import pytest
+
+from shared.errors import DependencyLostError
+from shared.tasks import together
+
+
+async def test_all_are_run_at_once() -> None:
+    """Each coroutine can wait for another one that stands after it."""
+    both_here = asyncio.Barrier(3)
+    done = []
+
+    async def work(number: int) -> None:
+        await both_here.wait()
+        done.append(number)
+
+    await together(work(number) for number in range(3))
+    assert sorted(done) == [0, 1, 2]
+
+
+async def test_nothing_to_do_is_done() -> None:
+    """Without coroutines it returns."""
+    await together([])
+
+
+async def test_the_first_error_cancels_the_rest_and_is_raised_itself() -> None:
+    """Callers decide by the type of the error, so it is not wrapped, and keeps its cause."""
+    cancelled = asyncio.Event()
+    cause = OSError("no route")
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def fails() -> None:
+        raise DependencyLostError("lost") from cause
+
+    with pytest.raises(DependencyLostError, match="lost") as raised:
+        await together([waits(), fails()])
+    assert raised.value.__cause__ is cause
+    assert cancelled.is_set()
+
+
+async def test_a_cancellation_from_outside_reaches_all() -> None:
+    """When the wait for them is cancelled, so are they."""
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def waits() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    task = asyncio.create_task(together([waits()]))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cancelled.is_set()
