@@ -24,6 +24,8 @@ class ServiceState:
     entities: int = 0
     chunks: int = 0
     dead_letters: int = 0
+    news: int = 0
+    """Entities in the last run."""
     seconds: float = 0.0
     finished: bool = False
     note: str = ""
@@ -38,6 +40,7 @@ class Board:
     """All services, as the logs and Redis tell."""
 
     services: dict[str, ServiceState] = field(default_factory=dict)
+    runs: int = 0
     complete_runs: int = 0
 
     @classmethod
@@ -49,7 +52,11 @@ class Board:
         """Note what a log event of the producer tells."""
         state = self.services.get(event.get("service", ""))
         name = event.get("event")
-        if name == Event.RUN_FINISHED:
+        if name == Event.RUN_STARTED:
+            self.runs += 1
+            for service in self.services.values():
+                service.finished = False
+        elif name == Event.RUN_FINISHED:
             self.complete_runs += bool(event["complete"])
         if state is None:
             return
@@ -57,7 +64,7 @@ class Board:
             state.dead_letters += event["rejected"] + event["too_large"]
         elif name == Event.SERVICE_FINISHED:
             state.finished, state.note = True, ""
-            state.ordinal = event["ordinal"]
+            state.ordinal, state.news = event["ordinal"], event["entities"]
             state.seconds += event["seconds"]
         elif name in (Event.SERVICE_FAILED, Event.SERVICE_FORBIDDEN):
             state.note = str(event.get("reason", name))
@@ -80,11 +87,11 @@ class View(Protocol):
 
 
 class PlainView:
-    """Lines, for a pipe or a file: one for each service that is through."""
+    """Lines, for a pipe or a file: one for each service that is through, in later runs only if there was news."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: set[str] = set()
+        self._told: set[tuple[int, str]] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -95,10 +102,12 @@ class PlainView:
     def show(self, board: Board) -> None:
         """Tell what is new."""
         for state in board.services.values():
-            if state.finished and state.name not in self._told:
-                self._told.add(state.name)
-                done = f"{len(self._told):2}/{len(board.services)}"
-                self._console.print(f"{done}  {state.name:<28} ordinal {state.ordinal:>12}  {state.seconds:6.2f} s")
+            if not state.finished or (board.runs, state.name) in self._told:
+                continue
+            self._told.add((board.runs, state.name))
+            if board.runs == 1 or state.news:
+                told = f"run {board.runs}  {state.name:<28} {state.news:>6} entities  ordinal {state.ordinal:>9}"
+                self._console.print(f"{told}  {state.seconds:6.2f} s in all")
 
 
 class LiveView:
