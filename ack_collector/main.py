@@ -12,6 +12,7 @@ from ack_collector.collector import Collector
 from shared.broker import Broker
 from shared.events import Event
 from shared.feedback_subscription import FeedbackSubscription
+from shared.http_server import Health, listen, make_app, serving
 from shared.ledger import Ledger
 from shared.process import run_process
 from shared.redis_client import Scripts, connect_redis
@@ -22,6 +23,9 @@ log = structlog.get_logger()
 
 STOP_GRACE_SECONDS = 10.0
 """For the messages in hand; those that are not done by then are delivered again."""
+
+_PORTS = 100
+"""Collectors of one machine take one port after another."""
 
 
 async def collect(settings: CollectorSettings, stop: Stop) -> int:
@@ -36,6 +40,9 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
         stack.push_async_callback(subscription.close)
         scripts = Scripts(redis)
         ledgers = {service.channel: Ledger(scripts, service.key) for service in services}
+        app = make_app(Health(redis, broker, lambda: subscription.is_heard))
+        ports = range(settings.collector_port, settings.collector_port + (_PORTS if settings.collector_port else 1))
+        await stack.enter_async_context(serving(app, listen(settings.http_host, ports), stop))
         log.info(Event.STARTED, process="ack_collector", channels=len(ledgers))
         await Collector(subscription, ledgers, redis, stop).run()
     log.info(Event.STOPPED, process="ack_collector")

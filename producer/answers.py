@@ -16,6 +16,10 @@ from shared.services import Api, Service
 ONE_TIME_ORDINAL = 1
 """The ordinal of a one-time service once all of it is settled."""
 
+GREATEST_ORDINAL = 2**53 - 1
+"""The largest integer that every reader of JSON takes exactly (RFC 8259, 6). A wrong ordinal that was stored would skip
+everything up to it, so one that no real SISU comes near is not believed."""
+
 
 class BadAnswerError(ImporterError):
     """The answer is not what the API's contract says. Asking again will not help."""
@@ -71,6 +75,10 @@ def _export(service: Service, since: int, body: bytes) -> Batch:
     page = msgspec.json.decode(body, type=_Page)
     if page.greatestOrdinal < since:
         raise BadAnswerError(f"greatestOrdinal {page.greatestOrdinal} is before since={since}: ordinals went back")
+    if page.greatestOrdinal > GREATEST_ORDINAL:
+        raise BadAnswerError(
+            f"greatestOrdinal {page.greatestOrdinal} is above 2^53 - 1, more than JSON carries exactly"
+        )
     if page.hasMore and page.greatestOrdinal == since:
         raise BadAnswerError(f"hasMore is true, but greatestOrdinal stays at {since}: that would never end")
     return Batch(service, since, page.greatestOrdinal, page.hasMore, page.entities)

@@ -13,9 +13,10 @@ import structlog
 
 from producer.answers import Batch
 from producer.chunking import Cut, cut
-from producer.execution import Execution, Patience, Publish, Settled, Wait
+from producer.execution import Execution, Patience, Publish, Settled, Wait, Why
 from producer.publisher import Publisher
 from producer.wakeup import Wakeup
+from shared import metrics
 from shared.errors import ServiceFailedError, SupersededError
 from shared.events import Event
 from shared.ledger import Ledger, Verdict
@@ -52,6 +53,13 @@ class BatchImporter:
         self._patience = patience
         self._max_chunk_size = max_chunk_size
         self._clock = clock
+        self._in_flight: Execution | None = None
+
+    @property
+    def is_progressing(self) -> bool:
+        """Whether the batch in flight, if there is one, changed within the panic time-out."""
+        changed = self._in_flight.changed_at_seconds if self._in_flight else None
+        return changed is None or self._clock() - changed < self._patience.panic_timeout_seconds
 
     async def import_batch(self, batch: Batch, ledger: Ledger) -> Imported:
         """Publish a batch and return when its ordinal has moved on.
@@ -63,6 +71,7 @@ class BatchImporter:
         execution = Execution(pieces.chunks, self._patience)
         with structlog.contextvars.bound_contextvars(execution=execution.hash, since=batch.since):
             await self._begin(batch, execution, ledger)
+            self._in_flight = execution
             try:
                 settled = await self._settle(batch, execution, ledger)
                 await self._bury(batch, execution, pieces, settled)
@@ -72,6 +81,8 @@ class BatchImporter:
             except ServiceFailedError:
                 await self._publisher.take_back(batch.service)
                 raise
+            finally:
+                self._in_flight = None
         return Imported(len(batch.entities), len(pieces.chunks), len(pieces.too_large) + len(settled.errors))
 
     def _cut(self, batch: Batch) -> Cut:
@@ -97,8 +108,9 @@ class BatchImporter:
                     await self._wakeup.wait(POLL_SECONDS)
 
     async def _publish(self, batch: Batch, execution: Execution, publish: Publish) -> None:
-        if publish.is_repeat:
+        if publish.why is Why.RESENT:
             log.warning(Event.CHUNKS_RESENT, chunks=len(publish.chunks), attempt=publish.attempt)
+        metrics.CHUNKS.labels(batch.service.name, publish.why).inc(len(publish.chunks))
         await self._publisher.publish(batch, execution.hash, publish)
 
     async def _bury(self, batch: Batch, execution: Execution, pieces: Cut, settled: Settled) -> None:
@@ -106,6 +118,8 @@ class BatchImporter:
         letters = dict(self._dead_letters(execution, pieces, settled))
         if letters:
             await self._publisher.bury(batch, execution.hash, letters)
+            for reason, _ in letters.values():
+                metrics.DEAD_LETTERS.labels(batch.service.name, reason).inc()
             log.warning(Event.DEAD_LETTERS, rejected=len(settled.errors), too_large=len(pieces.too_large))
 
     @staticmethod

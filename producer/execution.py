@@ -16,6 +16,7 @@ Giving up moves nothing: the ordinal stays, and the next run fetches the same ch
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from enum import StrEnum
 from secrets import token_hex
 
 from producer.chunking import Slice, slice_of
@@ -28,6 +29,16 @@ class Wait:
     """Nothing to do until something changes."""
 
 
+class Why(StrEnum):
+    """Why chunks are published."""
+
+    FIRST = "first"
+    SPLIT = "split"
+    """They are halves of chunks that failed."""
+    RESENT = "resent"
+    """They were published before, and seem to be lost."""
+
+
 @dataclass(frozen=True)
 class Publish:
     """These chunks are to be published."""
@@ -35,8 +46,7 @@ class Publish:
     chunks: Mapping[str, Slice]
     attempt: int
     """Goes into the message ids: the broker drops what it had under the same attempt, and takes a new one."""
-    is_repeat: bool
-    """Whether they were published before, and seem to be lost."""
+    why: Why
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ class Execution:
         self._patience = patience
         self._published: set[str] = set()
         self._outstanding: Mapping[str, int] = self.sizes
-        self._changed_at_seconds: float | None = None
+        self.changed_at_seconds: float | None = None
+        """When the ledger last changed, or was last sent again; None before the first look at it."""
         self._attempt = 1
         self._repeats = 0
 
@@ -90,14 +101,14 @@ class Execution:
         self._must_be_ours(progress)
         if not progress.outstanding:
             return self._settled(progress)
-        if self._changed_at_seconds is None or progress.outstanding != self._outstanding:
+        if self.changed_at_seconds is None or progress.outstanding != self._outstanding:
             self._outstanding = progress.outstanding
-            self._changed_at_seconds = now_seconds
+            self.changed_at_seconds = now_seconds
             self._repeats = 0
         unpublished = progress.outstanding.keys() - self._published
         if unpublished:
-            return self._publish(unpublished, is_repeat=False)
-        if now_seconds - self._changed_at_seconds < self._patience.panic_timeout_seconds:
+            return self._publish(unpublished, Why.SPLIT if self._published else Why.FIRST)
+        if now_seconds - self.changed_at_seconds < self._patience.panic_timeout_seconds:
             return Wait()
         if self._repeats == self._patience.retry_limit:
             raise ExecutionFailedError(
@@ -108,8 +119,8 @@ class Execution:
             )
         self._repeats += 1
         self._attempt += 1
-        self._changed_at_seconds = now_seconds
-        return self._publish(progress.outstanding.keys(), is_repeat=True)
+        self.changed_at_seconds = now_seconds
+        return self._publish(progress.outstanding.keys(), Why.RESENT)
 
     def _must_be_ours(self, progress: Progress) -> None:
         if progress.execution != self.hash:
@@ -133,7 +144,7 @@ class Execution:
             )
         return Settled(progress.errors)
 
-    def _publish(self, chunk_ids: AbstractSet[str], *, is_repeat: bool) -> Publish:
+    def _publish(self, chunk_ids: AbstractSet[str], why: Why) -> Publish:
         self._published |= chunk_ids
         in_order = sorted(chunk_ids, key=lambda chunk: self.slice_of(chunk).start)
-        return Publish({chunk: self.slice_of(chunk) for chunk in in_order}, self._attempt, is_repeat)
+        return Publish({chunk: self.slice_of(chunk) for chunk in in_order}, self._attempt, why)

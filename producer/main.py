@@ -22,6 +22,7 @@ from producer.wakeup import Wakeup
 from shared.broker import Broker
 from shared.errors import DependencyLostError, Stopped
 from shared.events import Event
+from shared.http_server import Health, listen, make_app, serving
 from shared.keys import ServiceKeys
 from shared.process import run_process
 from shared.redis_client import Scripts, connect_redis
@@ -47,19 +48,15 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         broker = await Broker.connect(settings, channels, "producer", stop)
         stack.push_async_callback(broker.close)
         scripts = Scripts(redis)
-        lock = ProducerLock(scripts)
         publisher = Publisher(broker)
         wakeup = Wakeup(redis, [ServiceKeys(service.key).progress for service in services])
         patience = Patience(settings.panic_timeout_seconds, settings.update_retry_limit, settings.dead_letter_limit)
-        runner = Runner(
-            services,
-            SisuClient(settings, CodebookCache(redis)),
-            BatchImporter(publisher, wakeup, patience, settings.max_chunk_size),
-            PostUpdate(scripts, publisher),
-            lock,
-            scripts,
-            stop,
-        )
+        importer = BatchImporter(publisher, wakeup, patience, settings.max_chunk_size)
+        sisu = SisuClient(settings, CodebookCache(redis))
+        lock = ProducerLock(scripts)
+        runner = Runner(services, sisu, importer, PostUpdate(scripts, publisher), lock, scripts, stop)
+        app = make_app(Health(redis, broker, lambda: importer.is_progressing))
+        await stack.enter_async_context(serving(app, listen(settings.http_host, [settings.port]), stop))
         log.info(Event.STARTED, process="producer", services=len(services))
         # With --once: long enough for the lock of a producer that died to expire.
         if not await lock.acquire(stop, 2 * LIFE_SECONDS if once else None):

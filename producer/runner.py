@@ -13,6 +13,7 @@ from producer.feed import Feed
 from producer.lock import ProducerLock
 from producer.post_update import PostUpdate
 from producer.sisu import SisuClient
+from shared import metrics
 from shared.errors import ServiceFailedError, ServiceForbiddenError, SisuUnreachableError, Stopped, SupersededError
 from shared.events import Event
 from shared.ledger import Ledger
@@ -86,9 +87,11 @@ class Runner:
         run_id = _new_run_id()
         with structlog.contextvars.bound_contextvars(run=run_id):
             log.info(Event.RUN_STARTED, services=len(self._services))
-            complete = await self._go_through_services()
+            with metrics.RUN_SECONDS.time():
+                complete = await self._go_through_services()
             if complete:
                 await self._post_update.send(run_id)
+            metrics.RUNS.labels("complete" if complete else "incomplete").inc()
             log.info(Event.RUN_FINISHED, complete=complete)
         return complete
 
@@ -119,6 +122,7 @@ class Runner:
         except ServiceFailedError as error:
             if isinstance(error, SisuUnreachableError):
                 self._unreachable.add(self._sisu.address(service))
+            metrics.SERVICE_FAILURES.labels(service.name).inc()
             log.error(Event.SERVICE_FAILED, reason=str(error))
             return False
         return True
@@ -137,6 +141,7 @@ class Runner:
                 more = await self._import_batch(service, following, totals)
                 starts_left = _NEW_STARTS
             except SupersededError as error:
+                metrics.BATCHES.labels(service.name, "superseded").inc()
                 starts_left -= 1
                 if not starts_left:
                     raise
@@ -161,7 +166,11 @@ class Runner:
         else:
             await self._fetch_ahead_of(following)
         if batch.entities or batch.greatest_ordinal > batch.since:
-            imported = await self._importer.import_batch(batch, self._ledgers[service])
+            with metrics.SETTLE_SECONDS.labels(service.name).time():
+                imported = await self._importer.import_batch(batch, self._ledgers[service])
+            metrics.BATCHES.labels(service.name, "advanced").inc()
+            metrics.ENTITIES.labels(service.name).inc(imported.entities)
+            metrics.ORDINAL.labels(service.name).set(batch.greatest_ordinal)
             totals.add(imported, batch.greatest_ordinal)
             self._last_ordinals[service] = batch.greatest_ordinal
         return batch.has_more

@@ -28,7 +28,7 @@ from producer.http import (
     read_body,
     retry_after_seconds,
 )
-from shared import keys
+from shared import keys, metrics
 from shared.errors import ConfigurationError, FetchError, ServiceForbiddenError, SisuUnreachableError
 from shared.events import Event
 from shared.redis_client import redis_errors
@@ -124,7 +124,9 @@ class SisuClient:
                 return read_answer(service, since, cached)
 
         def attempt(abandoned: threading.Event) -> tuple[bytes, Batch]:
-            body = self._send(request, service, abandoned)
+            with metrics.FETCH_SECONDS.labels(service.name).time():
+                body = self._send(request, service, abandoned)
+            metrics.FETCHED_BYTES.labels(service.name).observe(len(body))
             try:
                 return body, read_answer(service, since, body)
             except UnreadableAnswerError as error:
@@ -202,6 +204,7 @@ class SisuClient:
 def _log_retry(service: Service) -> Callable[[tenacity.RetryCallState], None]:
     def write(state: tenacity.RetryCallState) -> None:
         reason = state.outcome.exception() if state.outcome else None
+        metrics.FETCH_RETRIES.labels(service.name).inc()
         log.warning(
             Event.FETCH_RETRIED,
             service=service.name,

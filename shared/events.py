@@ -19,6 +19,10 @@ class Event(StrEnum):
     """This producer is the active one."""
     WAITING_FOR_CRON = "waiting_for_cron"
     """The next run is due at `due`."""
+    HTTP_SERVED = "http_served"
+    """Health and metrics are served at `host` and `port`."""
+    HTTP_NOT_SERVED = "http_not_served"
+    """They are not; the import goes on without."""
 
     # NATS
     NATS_DISCONNECTED = "nats_disconnected"

@@ -82,6 +82,11 @@ class FeedbackSubscription:
         """How many messages the server may still send for the requests that are open."""
         self._heard_at = 0.0
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether the server has given a sign of life for the open request lately."""
+        return time.monotonic() - self._heard_at < _DEAF_SECONDS
+
     async def receive(self, seconds: float) -> list[Received]:
         """Wait up to `seconds` for a message, and take all that have come by then; an empty list if none has.
 

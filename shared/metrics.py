@@ -1,8 +1,43 @@
-"""The names of all metrics, as data in one place. Labels have few, known values."""
+"""The names of all metrics, as data in one place. Labels have few, known values, and never personal data.
 
-from prometheus_client import Counter
+Names follow the conventions of Prometheus: base units, `_total` for what only grows. A producer or collector that
+starts begins at 0; what it found in Redis it does not add.
+"""
 
-FEEDBACK = Counter("importer_feedback_total", "Feedback received, by what it led to.", ["verdict"])
-FEEDBACK_REFUSED = Counter(
-    "importer_feedback_refused_total", "Feedback that broke the contract, by reason.", ["reason"]
+from importlib.metadata import version
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_LAG_SECONDS = (0.001, 0.0025, *_SECONDS)
+_BYTES = tuple(1024 * 4**step for step in range(10))
+
+BUILD = Info("importer_build", "The version that runs.")
+BUILD.info({"version": version("importer-api")})
+
+# --- the producer ----------------------------------------------------------------------------------------------------
+
+ORDINAL = Gauge("importer_ordinal", "The ordinal, as of the last batch of this process.", ["service"])
+ENTITIES = Counter("importer_entities_total", "Entities of batches whose ordinal has moved on.", ["service"])
+BATCHES = Counter("importer_batches_total", "Batches that advanced, or were superseded.", ["service", "result"])
+SETTLE_SECONDS = Histogram(
+    "importer_batch_settle_seconds", "From the begin of a batch to its ordinal moved on.", ["service"], buckets=_SECONDS
+)
+FETCH_SECONDS = Histogram("importer_fetch_seconds", "One good attempt at SISU.", ["service"], buckets=_SECONDS)
+FETCHED_BYTES = Histogram("importer_fetched_bytes", "The size of SISU's answers.", ["service"], buckets=_BYTES)
+FETCH_RETRIES = Counter("importer_fetch_retries_total", "Attempts at SISU that were repeated.", ["service"])
+CHUNKS = Counter("importer_chunks_total", "Chunks published, by why: first, split or resent.", ["service", "kind"])
+DEAD_LETTERS = Counter("importer_dead_letters_total", "Entities kept as dead letters.", ["service", "reason"])
+RUNS = Counter("importer_runs_total", "Runs, by result: complete or incomplete.", ["result"])
+RUN_SECONDS = Histogram(
+    "importer_run_seconds", "Whole runs.", buckets=(1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 8 * 3600, 24 * 3600)
+)
+SERVICE_FAILURES = Counter("importer_service_failures_total", "Services that failed in a run.", ["service"])
+
+# --- the ack_collector -----------------------------------------------------------------------------------------------
+
+FEEDBACK = Counter("importer_feedback_total", "Feedback, by what the ledger made of it.", ["verdict"])
+FEEDBACK_REFUSED = Counter("importer_feedback_refused_total", "Feedback that broke the contract.", ["reason"])
+FEEDBACK_LAG_SECONDS = Histogram(
+    "importer_feedback_lag_seconds", "From the broker taking feedback to its effect in Redis.", buckets=_LAG_SECONDS
 )

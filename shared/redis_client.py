@@ -4,7 +4,7 @@ Errors of redis-py are translated here and go no further: a refused credential i
 after the client's own retries, a DependencyLostError.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any
@@ -33,11 +33,31 @@ _SCRIPTS = (
     "start_post_update",
 )
 
+_REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 _SENTINEL_PORT = 26379
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _REPLY_TIMEOUT_SECONDS = 10.0
 _ATTEMPTS = 8
 """With pauses up to 2 s: an outage of some ten seconds is ridden out, a longer one ends the process."""
+
+
+class _Retry(Retry):
+    """Repeats what may pass, and not what only a person can mend.
+
+    To redis-py refused credentials are a lost connection, and repeated at each of its two levels they took minutes.
+    """
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[Any]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> Any:
+        def may_pass(error: Exception) -> bool:
+            return not isinstance(error, _REFUSED) and (is_retryable is None or is_retryable(error))
+
+        return await super().call_with_retry(do, fail, may_pass, with_failure_count)
 
 
 def make_redis(uri: str) -> Redis:
@@ -53,7 +73,7 @@ def make_redis(uri: str) -> Redis:
         "socket_keepalive": True,
         # A connection that a firewall forgot looks alive: ping before use after this long.
         "health_check_interval": 15,
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), _ATTEMPTS),
+        "retry": _Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), _ATTEMPTS),
     }
     parts = urlsplit(uri)
     if parts.scheme not in SENTINEL_SCHEMES:
@@ -80,7 +100,7 @@ def redis_errors(doing: str) -> Iterator[None]:
     """Translate what redis-py raises within into our own errors; `doing` says what was tried."""
     try:
         yield
-    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+    except _REFUSED as error:
         raise ConfigurationError(f"Redis refused {doing}: {error}; check REDIS_URI and the user's rights") from error
     except (RedisError, OSError) as error:
         raise DependencyLostError(f"Redis is lost ({doing}): {error or type(error).__name__}") from error

@@ -44,6 +44,9 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["json", "console"]
 
 
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
 class CommonSettings(BaseSettings):
     """What both processes need."""
 
@@ -58,6 +61,7 @@ class CommonSettings(BaseSettings):
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     redis_uri: RedisUri
     services_file: ServicesFile = BUILT_IN_TABLE
+    http_host: str = "127.0.0.1"
     log_level: Annotated[LogLevel, BeforeValidator(upper)] = "INFO"
     log_format: LogFormat | None = None
 
@@ -69,10 +73,13 @@ class CommonSettings(BaseSettings):
 class CollectorSettings(CommonSettings):
     """The settings of the ack_collector."""
 
+    collector_port: Port = 3003
+
 
 class ProducerSettings(CommonSettings):
     """The settings of the producer."""
 
+    port: Port = 3002
     sis_api_url: HttpAddress
     kori_public_api_url: HttpAddress = "https://sisu.helsinki.fi/kori/api"
     root_org_id: str = "hy-university-root-id"

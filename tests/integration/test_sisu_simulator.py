@@ -1,4 +1,4 @@
-"""The simulator keeps the contract of SISU's APIs to the letter; the files beside tell how it breaks it, and for whom."""
+"""The simulator keeps the contract of SISU's APIs to the letter; the files beside: how it breaks it, and for whom."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,0 +1,258 @@
+"""Both programs as an operator meets them when something is wrong: one clear line, the right exit code, no secret."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from demo.servers import Server, free_port
+from demo.sisu import Credentials, SisuSimulator
+from tests.conftest import MakeServer
+from tests.support import servers
+from tests.support.programs import Outcome, Program, run
+
+PRODUCER, COLLECTOR = ("producer", "--once"), ("ack_collector",)
+BOTH = pytest.mark.parametrize("program", [PRODUCER, COLLECTOR], ids=["producer", "ack_collector"])
+SECRET = "s3cret-t0ken"
+QUICK_SECONDS = 15.0
+"""For a start of Python and what it takes to be refused, on a busy machine."""
+
+
+def variables(**others: str) -> dict[str, str]:
+    """What both programs need, with addresses where nobody is asked, and `others`."""
+    needed = {
+        "NATS_URI": "nats://127.0.0.1:1",
+        "REDIS_URI": "redis://127.0.0.1:1",
+        "SIS_API_URL": "http://127.0.0.1:1",
+        "KORI_PUBLIC_API_URL": "http://127.0.0.1:1",
+        "PORT": "0",
+        "COLLECTOR_PORT": "0",
+        "LOG_LEVEL": "DEBUG",
+    }
+    return needed | others
+
+
+def last_word(outcome: Outcome, code: int) -> str:
+    """The reason that the program gives at its end; it has the exit code, and nothing went wrong on the way."""
+    assert outcome.code == code, outcome.output
+    assert "Traceback" not in outcome.output
+    assert SECRET not in outcome.output
+    last = outcome.events[-1]
+    assert (last["event"], last["level"], last["exit_code"]) == ("failed", "error", code)
+    assert [event["event"] for event in outcome.events].count("failed") == 1
+    reason: str = last["reason"]
+    return reason
+
+
+@BOTH
+def test_every_wrong_setting_is_named_in_one_message(program: tuple[str, ...]) -> None:
+    """All mistakes are told at once, by the names of the variables, with exit code 2 and no traceback."""
+    wrong = {
+        "NATS_URI": f"nats://importer:{SECRET}@host:port",
+        "REDIS_URI": f"http://:{SECRET}@host",
+        "NATS_REPLICAS": "many",
+        "NATS_CA_PATH": "/nowhere",
+        "SERVICES_FILE": "/nowhere",
+        "LOG_LEVEL": "LOUD",
+        "LOG_FORMAT": "xml",
+    }
+    only_of_producer = {
+        "SIS_API_URL": f"https://importer:{SECRET}@host",
+        "KORI_PUBLIC_API_URL": "sisu",
+        "PROXY_TOKEN": f"{SECRET}\n",
+        "API_KEY": SECRET,
+        "SIS_API_PASSWORD": SECRET,
+        "SIS_CA_PATH": "/nowhere",
+        "SIS_TIMEOUT_SECONDS": "never",
+        "FETCH_AMOUNT": "0",
+        "MAX_CHUNK_SIZE": "-1",
+        "PANIC_TIMEOUT_SECONDS": "inf",
+        "UPDATE_RETRY_LIMIT": "-1",
+        "DEAD_LETTER_LIMIT": "few",
+        "CRON": "hourly",
+        "TIMEZONE": "Helsinki",
+    }
+    expected = wrong | (only_of_producer if program == PRODUCER else {})
+    outcome = run(*program, **(wrong | only_of_producer))
+    assert outcome.code == 2
+    for name in expected:
+        assert outcome.output.count(f"  {name}") == 1, name
+    if program == COLLECTOR:
+        assert "SIS_API" not in outcome.output
+    assert outcome.output.count("the configuration cannot be used") == 1
+    assert "Traceback" not in outcome.output
+    assert SECRET not in outcome.output
+
+
+@BOTH
+def test_an_empty_environment_is_told(program: tuple[str, ...]) -> None:
+    """Started without any variable, a program says which ones it needs."""
+    outcome = run(*program)
+    assert outcome.code == 2
+    missing = ["NATS_URI", "REDIS_URI"] + (["SIS_API_URL"] if program == PRODUCER else [])
+    assert [
+        name for name in ("NATS_URI", "REDIS_URI", "SIS_API_URL") if f"{name} is not set" in outcome.output
+    ] == missing
+    assert "Traceback" not in outcome.output
+
+
+def test_an_unknown_service_is_named() -> None:
+    """A subset with a service that the table does not have is refused before anything is asked for."""
+    outcome = run(*PRODUCER, **variables(SERVICES="PERSON,PERSONS"))
+    assert outcome.code == 2
+    assert "SERVICES: unknown: PERSONS" in outcome.output
+
+
+@BOTH
+def test_a_wrong_table_is_told(program: tuple[str, ...], tmp_path: Path) -> None:
+    """What is wrong in SERVICES_FILE is told with the file's name."""
+    table = tmp_path / "services.toml"
+    table.write_text('[[service]]\nname = "PERSON"\n')
+    outcome = run(*program, **variables(SERVICES_FILE=str(table)))
+    assert outcome.code == 2
+    assert f"SERVICES_FILE: the table of services {table} cannot be used" in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("demanded", "credentials", "token"),
+    [
+        ("token: right", "", {"NATS_TOKEN": SECRET}),
+        ("token: right", "", {}),
+        ("user: importer, password: right", f"importer:{SECRET}@", {}),
+    ],
+    ids=["wrong token", "no token", "wrong password"],
+)
+def test_refused_by_nats(
+    redis_uri: str,
+    make_nats: MakeServer,
+    program: tuple[str, ...],
+    demanded: str,
+    credentials: str,
+    token: dict[str, str],
+) -> None:
+    """Wrong credentials for NATS end a program at once, naming its address and the variables to look at."""
+    port = make_nats(config=f"authorization {{ {demanded} }}").port
+    uri = f"nats://{credentials}127.0.0.1:{port}"
+    outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **token))
+    reason = last_word(outcome, 2)
+    assert reason.startswith(f"NATS at 127.0.0.1:{port} refused the credentials: check NATS_TOKEN")
+    assert outcome.seconds < QUICK_SECONDS
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "credentials", [f":{SECRET}@", f"importer:{SECRET}@", ""], ids=["wrong", "unknown user", "none"]
+)
+def test_refused_by_redis(make_redis: MakeServer, program: tuple[str, ...], credentials: str) -> None:
+    """A wrong or missing password for Redis ends a program at once, naming the variable to look at."""
+    port = make_redis(config="requirepass right").port
+    outcome = run(*program, **variables(REDIS_URI=f"redis://{credentials}127.0.0.1:{port}/0"))
+    reason = last_word(outcome, 2)
+    assert reason.startswith("Redis refused the first contact")
+    assert "check REDIS_URI" in reason
+    assert outcome.seconds < QUICK_SECONDS
+
+
+@BOTH
+def test_a_stream_that_is_configured_otherwise(make_nats: MakeServer, redis_uri: str, program: tuple[str, ...]) -> None:
+    """A stream that another table of services made stops a program, with the difference."""
+    server = make_nats()
+    with Program("ack_collector", **variables(NATS_URI=server.uri, REDIS_URI=redis_uri)) as first:
+        first.wait_for('"started"')
+    outcome = run(*program, **variables(NATS_URI=server.uri, REDIS_URI=redis_uri, NATS_REPLICAS="3"))
+    reason = last_word(outcome, 2)
+    assert "the NATS stream IMPORTER is not configured as it must be: num_replicas is 1, must be 3" in reason
+
+
+class Unreachable:
+    """Programs whose dependencies are not there. They all wait at the same time, or it would take minutes."""
+
+    def __init__(self, stack: ExitStack, nats: Server, redis: Server, port: int) -> None:
+        self.port = port
+        there = {"NATS_URI": nats.uri, "REDIS_URI": redis.uri}
+        nowhere = f"127.0.0.1:{port}"
+        cases = {
+            "nats": there | {"NATS_URI": f"nats://importer:{SECRET}@{nowhere}"},
+            "redis": there | {"REDIS_URI": f"redis://:{SECRET}@{nowhere}"},
+            "sisu": there | {"SIS_API_URL": f"http://{nowhere}", "SERVICES": "PERSON,PLAN", "PROXY_TOKEN": SECRET},
+        }
+        self._programs = {
+            (program, what): stack.enter_context(Program(*program, **variables(**addresses)))
+            for what, addresses in cases.items()
+            for program in (PRODUCER, COLLECTOR)
+            if (program, what) != (COLLECTOR, "sisu")
+        }
+
+    def outcome(self, program: tuple[str, ...], what: str) -> Outcome:
+        return self._programs[program, what].outcome(90)
+
+
+@pytest.fixture(scope="module")
+def unreachable() -> Iterator[Unreachable]:
+    with ExitStack() as stack:
+        # Of their own: these programs outlast one test, and other tests empty the common servers.
+        nats, redis = (stack.enter_context(make()) for make in (servers.choose().nats, servers.choose().redis))
+        yield Unreachable(stack, nats, redis, free_port())
+
+
+@BOTH
+def test_nats_is_not_there(unreachable: Unreachable, program: tuple[str, ...]) -> None:
+    """Without NATS a program gives up after half a minute, and can be started again."""
+    outcome = unreachable.outcome(program, "nats")
+    assert f"NATS at 127.0.0.1:{unreachable.port} cannot be reached: ConnectionRefusedError" in last_word(outcome, 3)
+    assert 25 < outcome.seconds < 60
+
+
+@BOTH
+def test_redis_is_not_there(unreachable: Unreachable, program: tuple[str, ...]) -> None:
+    """Without Redis a program gives up after some seconds, and can be started again."""
+    outcome = unreachable.outcome(program, "redis")
+    reason = last_word(outcome, 3)
+    assert reason.startswith("Redis is lost (the first contact): ")
+    assert f"127.0.0.1:{unreachable.port}" in reason
+    assert 1 < outcome.seconds < 60
+
+
+def test_sisu_is_not_there(unreachable: Unreachable) -> None:
+    """Without SISU a run is incomplete: one line says where nobody answers, and no other service is tried there."""
+    outcome = unreachable.outcome(PRODUCER, "sisu")
+    assert outcome.code == 1, outcome.output
+    (failed,) = [event for event in outcome.events if event["event"] == "service_failed"]
+    assert f"PERSON: SISU at http://127.0.0.1:{unreachable.port}: no connection: Connection refused" in failed["reason"]
+    (skipped,) = [event for event in outcome.events if event["event"] == "service_skipped"]
+    assert skipped["service"] == "PLAN"
+    assert outcome.events[-1] | {"event": "run_finished", "complete": False} == outcome.events[-1]
+    assert "Traceback" not in outcome.output
+    assert SECRET not in outcome.output
+    assert outcome.seconds < 80
+
+
+def test_refused_by_sisu(nats_uri: str, redis_uri: str) -> None:
+    """A 401 ends the producer at once: no other service would be answered, and no restart is of use."""
+    with SisuSimulator(size=100, credentials=Credentials(token="right")) as sisu:
+        addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
+        outcome = run(*PRODUCER, **variables(**addresses, PROXY_TOKEN=SECRET))
+        assert last_word(outcome, 2) == f"PERSON: SISU at {sisu.uri} refused the credentials (401): check PROXY_TOKEN"
+        assert len(sisu.requests) <= 2
+
+
+def test_forbidden_by_sisu(nats_uri: str, redis_uri: str) -> None:
+    """A 403 is loud, and no obstacle for the rest: what may be read is complete."""
+    with SisuSimulator(size=100, forbidden=["PERSON"]) as sisu:
+        addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
+        outcome = run(*PRODUCER, **variables(**addresses, SERVICES="PERSON"))
+        assert outcome.code == 0, outcome.output
+        (forbidden,) = [event for event in outcome.events if event["event"] == "service_forbidden"]
+        assert forbidden["level"] == "error"
+        assert "PERSON: " in forbidden["reason"]
+        assert len(sisu.requests) == 1
+
+
+def test_an_unknown_argument_is_told() -> None:
+    """A mistyped argument is not ignored."""
+    outcome = run("producer", "--twice", **variables())
+    assert outcome.code == 2
+    assert "unrecognized arguments: --twice" in outcome.output
