@@ -22,10 +22,13 @@ COMMON_DEFAULTS = {
     "nats_ca_path": None,
     "nats_replicas": 1,
     "services_file": BUILT_IN_TABLE,
+    "http_host": "127.0.0.1",
     "log_level": "INFO",
     "log_format": None,
 }
+COLLECTOR_DEFAULTS = {"collector_port": 3003}
 PRODUCER_DEFAULTS = {
+    "port": 3002,
     "kori_public_api_url": "https://sisu.helsinki.fi/kori/api",
     "root_org_id": "hy-university-root-id",
     "proxy_token": None,
@@ -98,7 +101,7 @@ def test_the_collector_needs_nothing_of_the_producers(environment: SetEnvironmen
     """The ack_collector starts without an address of SISU, even where the producer's variables are wrong."""
     environment(SIS_API_URL=None, FETCH_AMOUNT="none", CRON="hourly")
     settings = read_settings(CollectorSettings)
-    for name, default in COMMON_DEFAULTS.items():
+    for name, default in (COMMON_DEFAULTS | COLLECTOR_DEFAULTS).items():
         assert getattr(settings, name) == default, name
 
 
@@ -152,6 +155,9 @@ def test_empty_means_not_set(environment: SetEnvironment) -> None:
         ("SERVICES_FILE", "/nowhere"),
         ("SERVICES_FILE", "/"),
         ("SERVICES_FILE", __file__),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
         ("LOG_LEVEL", "LOUD"),
         ("LOG_FORMAT", "xml"),
         ("SIS_API_URL", "sisu.example.org"),
@@ -202,6 +208,14 @@ def test_a_wrong_value_is_named(environment: SetEnvironment, name: str, value: s
     """Each variable with a wrong value is refused by its name, and no other is blamed."""
     environment(**{name: value})
     assert complaints().keys() == {name}
+
+
+@pytest.mark.parametrize("value", ["-1", "65536", "http"])
+def test_a_wrong_port_of_the_collector_is_its_own_matter(environment: SetEnvironment, value: str) -> None:
+    """Each process is refused for its own port, and does not look at the other one's."""
+    environment(COLLECTOR_PORT=value)
+    assert complaints(CollectorSettings).keys() == {"COLLECTOR_PORT"}
+    assert read_settings(ProducerSettings).port == 3002
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""The two programs as an operator runs them: once, twice, by cron, beside each other, and asked to stop."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from demo.compare import compare, fetch_expected
+from demo.sisu import SisuSimulator
+from demo.store import Store
+from shared.services import load_services
+from tests.support.programs import Outcome, Program, run
+from tests.support.waiting import wait_until
+
+SERVICES = load_services()
+ONE_TIME = {service.name for service in SERVICES if service.one_time}
+NO_RUN_SOON = "0 0 1 1 *"
+
+
+class Installation:
+    """Addresses of a small world, with a collector and a mankeli at work."""
+
+    def __init__(self, stack: ExitStack, nats_uri: str, redis_uri: str, db: Path, sisu: SisuSimulator) -> None:
+        self.sisu, self.db = sisu, db
+        self.redis = redis.Redis.from_url(redis_uri, decode_responses=True)
+        self.variables = {
+            "NATS_URI": nats_uri,
+            "REDIS_URI": redis_uri,
+            "SIS_API_URL": sisu.uri,
+            "KORI_PUBLIC_API_URL": sisu.kori_public_uri,
+            "PORT": "0",
+            "COLLECTOR_PORT": "0",
+            "CRON": NO_RUN_SOON,
+        }
+        self.collector = stack.enter_context(Program("ack_collector", **self.variables))
+        self.collector.wait_for('"started"')
+        self.stack = stack
+
+    def start_mankeli(self, *arguments: str) -> Program:
+        """A mankeli that is attached; the stream is there by now."""
+        mankeli = Program("demo.mankeli", "--db", str(self.db), *arguments, **self.variables)
+        self.stack.enter_context(mankeli).wait_for("ready")
+        return mankeli
+
+    def import_once(self, **variables: str) -> Outcome:
+        """`python -m producer --once`."""
+        return run("producer", "--once", **self.variables | variables)
+
+    def assert_all_is_stored(self) -> None:
+        """The store has what SISU has, for every service, and every ordinal is where it belongs."""
+        store = Store(self.db)
+        differences = [compare(store, service, fetch_expected(self.sisu.uri, service)) for service in SERVICES]
+        store.close()
+        assert not any(differences), "\n".join(map(str, filter(None, differences)))
+        for service in SERVICES:
+            ordinal = 1 if service.one_time else self.sisu.greatest_ordinal(service.name)
+            assert self.redis.get(service.key) == str(ordinal), service.name
+
+
+@pytest.fixture
+def installation(nats_uri: str, redis_uri: str, tmp_path: Path) -> Iterator[Installation]:
+    """A world of its own, with an empty store."""
+    with ExitStack() as stack:
+        sisu = stack.enter_context(SisuSimulator(size=1500))
+        yield Installation(stack, nats_uri, redis_uri, tmp_path / "store.sqlite", sisu)
+
+
+def finished(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """The events of the services that were finished, by name."""
+    return {event["service"]: event for event in outcome.events if event["event"] == "service_finished"}
+
+
+def test_a_second_run_publishes_nothing_but_the_one_time_services(installation: Installation) -> None:
+    """Everything is imported once; a second run finds nothing new, and fetches the one-time services anew."""
+    installation.start_mankeli()
+    first = installation.import_once()
+    assert first.code == 0, first.output
+    assert sum(event["entities"] for event in finished(first).values()) == 1500
+    installation.assert_all_is_stored()
+    second = installation.import_once()
+    assert second.code == 0, second.output
+    assert {name for name, event in finished(second).items() if event["chunks"]} == ONE_TIME
+
+
+def test_changes_are_imported_and_nothing_else(installation: Installation) -> None:
+    """After changes, deletions among them, a run brings just those."""
+    installation.start_mankeli()
+    assert installation.import_once().code == 0
+    changed = installation.sisu.touch("PERSON", 40, seed=3)
+    outcome = installation.import_once(SERVICES="PERSON")
+    assert finished(outcome)["PERSON"]["entities"] == len(set(changed))
+    installation.assert_all_is_stored()
+
+
+def test_a_producer_stops_after_the_batch_in_flight(installation: Installation) -> None:
+    """SIGTERM in the middle of a run ends the producer with code 0, with the batch in flight settled."""
+    installation.start_mankeli("--delay-seconds", "0.05")
+    producer = installation.stack.enter_context(Program("producer", FETCH_AMOUNT="100", **installation.variables))
+    wait_until(lambda: int(installation.redis.get("LATEST_PERSON_ORDINAL") or 0) > 0, "a batch is through")
+    producer.terminate()
+    outcome = producer.outcome()
+    assert outcome.code == 0, outcome.output
+    assert outcome.events[-1]["event"] == "stopped"
+    assert "run_finished" not in outcome.output
+    for service in SERVICES:
+        assert not installation.redis.exists(f"{service.key}_CHUNKS"), "a batch was left behind"
+
+
+def test_a_producer_that_waits_stops_at_once(installation: Installation) -> None:
+    """SIGTERM between two runs ends the producer with code 0."""
+    installation.start_mankeli()
+    producer = installation.stack.enter_context(Program("producer", **installation.variables))
+    producer.wait_for('"waiting_for_cron"')
+    producer.terminate()
+    assert producer.outcome(10).code == 0
+
+
+def test_runs_begin_by_cron(installation: Installation) -> None:
+    """After the run at start-up the next one begins when cron says so."""
+    installation.start_mankeli()
+    variables = installation.variables | {"CRON": "* * * * * *"}
+    producer = installation.stack.enter_context(Program("producer", **variables))
+    wait_until(lambda: producer.output.count('"run_started"') > 1, "a second run")
+    producer.terminate()
+    assert producer.outcome().code == 0
+
+
+def test_a_second_producer_stands_by_and_takes_over(installation: Installation) -> None:
+    """Of two producers one waits, and goes on when the other one stops."""
+    installation.start_mankeli()
+    first = installation.stack.enter_context(Program("producer", **installation.variables))
+    first.wait_for('"waiting_for_cron"')
+    second = installation.stack.enter_context(Program("producer", **installation.variables))
+    second.wait_for('"standing_by"')
+    first.terminate()
+    assert first.outcome().code == 0
+    second.wait_for('"run_finished"')
+    second.terminate()
+    assert second.outcome().code == 0
+
+
+def test_a_collector_stops_in_order(installation: Installation) -> None:
+    """SIGTERM ends an idle collector with code 0."""
+    installation.collector.terminate()
+    outcome = installation.collector.outcome(15)
+    assert (outcome.code, outcome.events[-1]["event"]) == (0, "stopped")
+
+
+def test_without_a_mankeli_the_run_fails_in_bounded_time(installation: Installation) -> None:
+    """When nobody consumes, --once ends with code 1, says so, moves no ordinal and leaves no chunk in the broker."""
+    outcome = installation.import_once(SERVICES="PERSON", PANIC_TIMEOUT_SECONDS="0.2", UPDATE_RETRY_LIMIT="2")
+    assert outcome.code == 1, outcome.output
+    assert "nothing settled for 0.2 s, nor after 2 re-sends" in outcome.output
+    assert installation.redis.get("LATEST_PERSON_ORDINAL") is None
+
+
+def test_post_update_is_sent_once_all_is_settled(installation: Installation) -> None:
+    """A complete run tells mankelis so, and their answer lets the next one be told, too."""
+    installation.start_mankeli()
+    assert installation.import_once().code == 0
+    installation.collector.wait_for('"post_update_finished"')
+    assert installation.redis.get("POST_UPDATE_RUNNING") is None
+
+
+def test_an_incomplete_run_sends_no_post_update(installation: Installation) -> None:
+    """When a service fails, mankelis are not told that all is stored."""
+    installation.start_mankeli()
+    installation.sisu.fault("no_progress", service="MODULE", times=None)
+    outcome = installation.import_once()
+    assert outcome.code == 1
+    assert "post_update_sent" not in outcome.output
+    assert finished(outcome).keys() == {service.name for service in SERVICES} - {"MODULE"}
+
+
+def test_a_forbidden_service_does_not_hold_up_the_rest(installation: Installation) -> None:
+    """A service that SISU forbids is skipped, loudly, and the run counts as complete without it."""
+    installation.start_mankeli()
+    installation.sisu.forbidden = {"DISCLOSURE"}
+    outcome = installation.import_once()
+    assert outcome.code == 0, outcome.output
+    assert '"service_forbidden"' in outcome.output
+    assert "post_update_sent" in outcome.output
