@@ -32,7 +32,7 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
     """Collect until asked to stop. Answers the exit code, raises ProcessError."""
     services = settings.service_table()
     async with AsyncExitStack() as stack:
-        redis = await connect_redis(settings.redis_uri.get_secret_value())
+        redis = await connect_redis(settings.redis_uri.get_secret_value(), settings.redis_tls())
         stack.push_async_callback(redis.aclose)
         broker = await Broker.connect(settings, [service.channel for service in services], "ack_collector", stop)
         stack.push_async_callback(broker.close)

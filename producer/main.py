@@ -43,7 +43,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
     services = settings.chosen_services()
     channels = [service.channel for service in settings.service_table()]
     async with AsyncExitStack() as stack:
-        redis = await connect_redis(settings.redis_uri.get_secret_value())
+        redis = await connect_redis(settings.redis_uri.get_secret_value(), settings.redis_tls())
         stack.push_async_callback(redis.aclose)
         broker = await Broker.connect(settings, channels, "producer", stop)
         stack.push_async_callback(broker.close)

@@ -17,7 +17,6 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -93,7 +92,9 @@ class Broker:
             name=name,
             token=settings.nats_token.get_secret_value() if settings.nats_token else None,
             user_credentials=str(settings.nats_creds_path) if settings.nats_creds_path else None,
-            tls=_tls(settings.nats_ca_path),
+            tls=_tls(settings),
+            # An inbox of its own: who may listen to all of `_INBOX` hears what others are sent.
+            inbox_prefix=f"_INBOX_{name}",
             connect_timeout=5,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
@@ -210,5 +211,11 @@ def _given_up(subject: str, error: Exception) -> ServiceFailedError | Dependency
     return DependencyLostError(f"NATS confirmed no message on {subject}: {describe(error)}")
 
 
-def _tls(ca_path: Path | None) -> ssl.SSLContext | None:
-    return ssl.create_default_context(cafile=str(ca_path)) if ca_path else None
+def _tls(settings: CommonSettings) -> ssl.SSLContext | None:
+    """None where nothing is set; then a `tls://` address, or a server that demands TLS, is checked as usual."""
+    if not settings.nats_ca_path and not settings.nats_cert_path:
+        return None
+    context = ssl.create_default_context(cafile=settings.nats_ca_path)
+    if settings.nats_cert_path:
+        context.load_cert_chain(settings.nats_cert_path, settings.nats_key_path)
+    return context

@@ -4,9 +4,12 @@ Errors of redis-py are translated here and go no further: a refused credential i
 after the client's own retries, a DependencyLostError.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -55,13 +58,30 @@ class _Retry(Retry):
         with_failure_count: bool = False,
     ) -> Any:
         def may_pass(error: Exception) -> bool:
-            return not isinstance(error, _REFUSED) and (is_retryable is None or is_retryable(error))
+            return not _only_a_person_can_mend(error) and (is_retryable is None or is_retryable(error))
 
         return await super().call_with_retry(do, fail, may_pass, with_failure_count)
 
 
-def make_redis(uri: str) -> Redis:
-    """A client for `uri`; connects when first used.
+@dataclass(frozen=True)
+class RedisTls:
+    """Files for TLS, PEM: the authority to trust instead of the public ones, and the client's certificate and key."""
+
+    ca_path: Path | None = None
+    cert_path: Path | None = None
+    key_path: Path | None = None
+
+    def options(self) -> dict[str, str]:
+        """As redis-py wants them."""
+        files = {"ssl_ca_certs": self.ca_path, "ssl_certfile": self.cert_path, "ssl_keyfile": self.key_path}
+        return {name: str(path) for name, path in files.items() if path}
+
+
+NO_TLS_FILES = RedisTls()
+
+
+def make_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
+    """A client for `uri`; connects when first used. The files of `tls` are used where the address asks for TLS.
 
     ``redis://[user:password@]host:port/db``, ``rediss://…`` for TLS, and for Sentinel
     ``redis+sentinel://[user:password@]host:port,host:port/<name of the master>[/db]`` (``rediss+sentinel`` for TLS).
@@ -76,6 +96,7 @@ def make_redis(uri: str) -> Redis:
         "retry": _Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), _ATTEMPTS),
     }
     parts = urlsplit(uri)
+    options |= tls.options() if parts.scheme.startswith("rediss") else {}
     if parts.scheme not in SENTINEL_SCHEMES:
         client: Redis = Redis.from_url(uri, **options)
         return client
@@ -95,14 +116,25 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host, int(port or _SENTINEL_PORT)
 
 
+def _only_a_person_can_mend(error: BaseException | None) -> bool:
+    """Whether credentials or rights were refused, or a certificate was; redis-py wraps the latter."""
+    while error is not None:
+        if isinstance(error, (*_REFUSED, ssl.SSLCertVerificationError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @contextmanager
 def redis_errors(doing: str) -> Iterator[None]:
     """Translate what redis-py raises within into our own errors; `doing` says what was tried."""
     try:
         yield
-    except _REFUSED as error:
-        raise ConfigurationError(f"Redis refused {doing}: {error}; check REDIS_URI and the user's rights") from error
     except (RedisError, OSError) as error:
+        if _only_a_person_can_mend(error):
+            raise ConfigurationError(
+                f"Redis refused {doing}: {error}; check REDIS_URI, the user's rights, and REDIS_CA_PATH"
+            ) from error
         raise DependencyLostError(f"Redis is lost ({doing}): {error or type(error).__name__}") from error
 
 
@@ -123,12 +155,12 @@ class Scripts:
             return await self._scripts[name](keys=script_keys, args=arguments)
 
 
-async def connect_redis(uri: str) -> Redis:
+async def connect_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
     """A client for `uri` whose server has answered. Blocks for as long as the client's attempts take.
 
     Raises ConfigurationError where the credentials are refused, DependencyLostError without an answer.
     """
-    redis = make_redis(uri)
+    redis = make_redis(uri, tls)
     with redis_errors("the first contact"):
         await redis.ping()
     return redis

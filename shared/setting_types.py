@@ -107,16 +107,22 @@ def _authority(path: Path) -> Path:
     return path
 
 
-def _certificate(path: Path, info: ValidationInfo) -> Path:
-    if info.data.get("key_path"):  # else that is what is wrong
-        try:
-            # A password that is given, and wrong, or OpenSSL would ask for one on the terminal.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, info.data["key_path"], password="")
-        except OSError as error:
-            raise ValueError(
-                "has no certificate that can be read and fits the key in KEY_PATH, which must have no password"
-            ) from error
-    return path
+def fits_key(key: str) -> AfterValidator:
+    """The certificate of a client, for the key in the file that the variable `key`, which stands before it, names."""
+
+    def check(path: Path | None, info: ValidationInfo) -> Path | None:
+        if path and info.data.get(key):  # else that is what is wrong
+            try:
+                # A password that is given, and wrong, or OpenSSL would ask for one on the terminal.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, info.data[key], password="")
+            except OSError as error:
+                raise ValueError(
+                    f"has no certificate that can be read and fits the key in {key.upper()}, "
+                    "which must have no password"
+                ) from error
+        return path
+
+    return AfterValidator(check)
 
 
 def _credentials(path: Path) -> Path:
@@ -185,8 +191,6 @@ NatsUri = Annotated[SecretStr, AfterValidator(_nats_uri)]
 RedisUri = Annotated[SecretStr, AfterValidator(_redis_uri)]
 NatsCredentials = Annotated[FilePath, AfterValidator(_credentials)]
 Authority = Annotated[FilePath, AfterValidator(_authority)]
-Certificate = Annotated[FilePath, AfterValidator(_certificate)]
-"""Of a client; fits the `key_path` that stands before it."""
 ServicesFile = Annotated[FilePath, AfterValidator(_usable_table)]
 Names = Annotated[list[str], BeforeValidator(_names)]
 CronExpression = Annotated[str, AfterValidator(_cron)]

@@ -20,10 +20,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+from shared.redis_client import RedisTls
 from shared.services import BUILT_IN_TABLE, Service, choose_services, load_services
 from shared.setting_types import (
     Authority,
-    Certificate,
     CronExpression,
     HeaderSecret,
     HttpAddress,
@@ -35,6 +35,7 @@ from shared.setting_types import (
     ServicesFile,
     TimeZone,
     demanded_by,
+    fits_key,
     goes_with,
     known_services,
     upper,
@@ -58,12 +59,33 @@ class CommonSettings(BaseSettings):
     nats_token: SecretStr | None = None
     nats_creds_path: NatsCredentials | None = None
     nats_ca_path: Authority | None = None
+    nats_key_path: FilePath | None = None
+    nats_cert_path: Annotated[
+        FilePath | None,
+        Field(validate_default=True),
+        goes_with("nats_key_path"),
+        demanded_by("nats_key_path"),
+        fits_key("nats_key_path"),
+    ] = None
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     redis_uri: RedisUri
+    redis_ca_path: Authority | None = None
+    redis_key_path: FilePath | None = None
+    redis_cert_path: Annotated[
+        FilePath | None,
+        Field(validate_default=True),
+        goes_with("redis_key_path"),
+        demanded_by("redis_key_path"),
+        fits_key("redis_key_path"),
+    ] = None
     services_file: ServicesFile = BUILT_IN_TABLE
     http_host: str = "127.0.0.1"
     log_level: Annotated[LogLevel, BeforeValidator(upper)] = "INFO"
     log_format: LogFormat | None = None
+
+    def redis_tls(self) -> RedisTls:
+        """The files for TLS to Redis."""
+        return RedisTls(self.redis_ca_path, self.redis_cert_path, self.redis_key_path)
 
     def service_table(self) -> tuple[Service, ...]:
         """All services of the table, in its order."""
@@ -91,7 +113,11 @@ class ProducerSettings(CommonSettings):
     ] = None
     key_path: FilePath | None = None
     cert_path: Annotated[
-        Certificate | None, Field(validate_default=True), goes_with("key_path"), demanded_by("key_path")
+        FilePath | None,
+        Field(validate_default=True),
+        goes_with("key_path"),
+        demanded_by("key_path"),
+        fits_key("key_path"),
     ] = None
     api_key: Annotated[HeaderSecret | None, goes_with("key_path", "cert_path")] = None
     sis_ca_path: Authority | None = None

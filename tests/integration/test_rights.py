@@ -1,0 +1,186 @@
+"""The rights that deploy/ gives each process: enough for a whole import, and nothing beyond it."""
+
+import runpy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import nats
+import nats.errors
+import pytest
+import redis
+
+from demo.compare import compare, fetch_expected
+from demo.servers import Server
+from demo.sisu import SisuSimulator
+from demo.store import Store
+from shared.services import load_services
+from tests.conftest import MakeServer
+from tests.support.programs import Program, run
+from tests.support.waiting import wait_until_async
+
+ROOT = Path(__file__).parents[2]
+NATS_USERS = (ROOT / "deploy" / "nats-users.conf").read_text()
+REDIS_USERS = (ROOT / "deploy" / "redis-users.acl").read_text()
+SERVICES = load_services()
+
+
+def as_user(uri: str, name: str) -> str:
+    """The address, with the user's name and password from the files in deploy/."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=f"{name}:change-me-{name}@{parts.netloc}"))
+
+
+@pytest.fixture
+def guarded_nats(make_nats: MakeServer) -> Server:
+    """A NATS with the users of deploy/."""
+    return make_nats(config=NATS_USERS)
+
+
+@pytest.fixture
+def guarded_redis(make_redis: MakeServer) -> Server:
+    """A Redis with the users of deploy/."""
+    return make_redis(config="aclfile $FILES/users.acl", files={"users.acl": REDIS_USERS})
+
+
+@pytest.fixture
+def imported(guarded_nats: Server, guarded_redis: Server, tmp_path: Path) -> Iterator[str]:
+    """A whole import by three users with those rights; the producer's output."""
+    with ExitStack() as stack:
+        sisu = stack.enter_context(SisuSimulator(size=600))
+
+        def variables(name: str) -> dict[str, str]:
+            return {
+                "NATS_URI": as_user(guarded_nats.uri, name),
+                "REDIS_URI": as_user(guarded_redis.uri, name),
+                "SIS_API_URL": sisu.uri,
+                "KORI_PUBLIC_API_URL": sisu.kori_public_uri,
+                "PORT": "0",
+                "COLLECTOR_PORT": "0",
+            }
+
+        db = tmp_path / "store"
+        # The collector may not make streams, so whoever may, the producer, comes first.
+        producer = stack.enter_context(Program("producer", "--once", **variables("producer")))
+        producer.wait_for('"lock_held"')
+        stack.enter_context(Program("ack_collector", **variables("ack_collector"))).wait_for('"started"')
+        bad = sisu.put("PERSON", {"id": "bad", "documentState": "ACTIVE"})
+        assert bad
+        mankeli = Program("demo.mankeli", "--db", str(db), "--fail-id", "bad", **variables("mankeli"))
+        stack.enter_context(mankeli).wait_for("ready")
+        outcome = producer.outcome()
+        assert outcome.code == 0, outcome.output
+        store = Store(db)
+        for service in SERVICES[1:]:
+            assert compare(store, service, fetch_expected(sisu.uri, service)) is None
+        store.close()
+        yield outcome.output
+
+
+def test_a_whole_import_needs_no_more(imported: str) -> None:
+    """With these rights everything is imported, splits and dead letters included, without an error on the way."""
+    assert "permissions violation" not in imported.lower()
+    assert "refused" not in imported
+
+
+def test_the_files_follow_from_the_table() -> None:
+    """The files in deploy/ are what make_rights.py makes of the built-in table."""
+    made = runpy.run_path(str(ROOT / "deploy" / "make_rights.py"))
+    assert made["nats_users"](SERVICES) == NATS_USERS
+    assert made["redis_users"](SERVICES) == REDIS_USERS
+
+
+async def is_refused(uri: str, user: str, subject: str) -> bool:
+    """Whether NATS refuses this user to publish on a subject. What nobody may, sent next, tells when to stop."""
+    told: list[str] = []
+
+    async def note(error: Exception) -> None:
+        told.append(str(error).lower())
+
+    connection = await nats.connect(as_user(uri, user), error_cb=note)
+
+    try:
+        await connection.publish(subject, b"{}")
+        await connection.publish("nobody.may", b"{}")
+        await wait_until_async(lambda: any("nobody.may" in error for error in told), "the second refusal")
+        return any(f'publish to "{subject.lower()}"' in error for error in told)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [
+        ("ack_collector", "ORI_PERSON_CHANNEL"),
+        ("ack_collector", "POST_UPDATE"),
+        ("ack_collector", "SCHEDULER_STATUS_CHANNEL"),
+        ("ack_collector", "DEAD_LETTER.ORI_PERSON_CHANNEL.x"),
+        ("ack_collector", "$JS.API.STREAM.PURGE.IMPORTER"),
+        ("ack_collector", "$JS.API.CONSUMER.MSG.NEXT.IMPORTER.mankeli"),
+        ("mankeli", "ORI_PERSON_CHANNEL"),
+        ("mankeli", "POST_UPDATE"),
+        ("mankeli", "DEAD_LETTER.ORI_PERSON_CHANNEL.x"),
+        ("mankeli", "$JS.API.STREAM.PURGE.IMPORTER"),
+        ("mankeli", "$JS.API.STREAM.DELETE.IMPORTER"),
+        ("mankeli", "$JS.API.CONSUMER.DELETE.IMPORTER.mankeli"),
+        ("mankeli", "$JS.API.CONSUMER.MSG.NEXT.IMPORTER_FEEDBACK.ack-collector"),
+        ("producer", "SCHEDULER_STATUS_CHANNEL"),
+        ("producer", "$JS.API.CONSUMER.MSG.NEXT.IMPORTER_FEEDBACK.ack-collector"),
+        ("producer", "$JS.API.STREAM.DELETE.IMPORTER"),
+    ],
+)
+async def test_what_nats_refuses(guarded_nats: Server, user: str, subject: str) -> None:
+    """Only the producer sends chunks, only mankelis send feedback, only collectors read it; nobody deletes streams."""
+    assert await is_refused(guarded_nats.uri, user, subject)
+
+
+async def test_what_nats_allows(guarded_nats: Server) -> None:
+    """The check for refusal tells the difference."""
+    assert not await is_refused(guarded_nats.uri, "producer", "ORI_PERSON_CHANNEL")
+    assert not await is_refused(guarded_nats.uri, "mankeli", "SCHEDULER_STATUS_CHANNEL")
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        ("mankeli", ("SET", "LATEST_PERSON_ORDINAL", "1")),
+        ("mankeli", ("GET", "LATEST_PERSON_ORDINAL")),
+        ("mankeli", ("SET", "CURRENT_EXECUTION_HASH", "x")),
+        ("mankeli", ("HSET", "LATEST_PERSON_ORDINAL_CHUNKS", "0", "1")),
+        ("mankeli", ("PUBLISH", "CURRENT_EXECUTION_HASH", "x")),
+        ("mankeli", ("FLUSHALL",)),
+        ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL", "1")),
+        ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL_SCHEDULED", "1")),
+        ("ack_collector", ("SET", "CURRENT_EXECUTION_HASH", "x")),
+        ("ack_collector", ("DEL", "IMPORTER_PRODUCER_LOCK")),
+        ("ack_collector", ("FLUSHALL",)),
+        ("ack_collector", ("CONFIG", "GET", "*")),
+        ("producer", ("FLUSHALL",)),
+        ("producer", ("KEYS", "*")),
+        ("producer", ("CONFIG", "GET", "*")),
+        ("producer", ("SET", "SOMEBODY_ELSES_KEY", "x")),
+        ("default", ("GET", "LATEST_PERSON_ORDINAL")),
+    ],
+)
+def test_what_redis_refuses(guarded_redis: Server, user: str, command: tuple[Any, ...]) -> None:
+    """Mankelis read one key; collectors touch no ordinal; nobody flushes, and nobody sees foreign keys."""
+    client = redis.Redis.from_url(as_user(guarded_redis.uri, user))
+    with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
+        client.execute_command(*command)
+
+
+def test_a_right_that_is_missing_is_named(guarded_nats: Server, guarded_redis: Server) -> None:
+    """A producer with a mankeli's rights in Redis ends with code 2 and says what was refused."""
+    outcome = run(
+        "producer",
+        "--once",
+        NATS_URI=as_user(guarded_nats.uri, "producer"),
+        REDIS_URI=as_user(guarded_redis.uri, "mankeli"),
+        SIS_API_URL="http://127.0.0.1:1",
+        PORT="0",
+    )
+    assert outcome.code == 2, outcome.output
+    assert "Redis refused hold_lock for IMPORTER_PRODUCER_LOCK" in outcome.output
+    assert "change-me" not in outcome.output

@@ -1,0 +1,76 @@
+"""Operators, accounts and users of NATS with keys of their own (decentralised authentication), for one test.
+
+The format of the tokens is that of NATS ADR-14; only what the server needs is in them.
+"""
+
+import base64
+import json
+import secrets
+import time
+from dataclasses import dataclass
+
+import nkeys
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A key pair, and the name that its public half goes by."""
+
+    pair: nkeys.KeyPair
+    seed: bytes
+
+    @property
+    def name(self) -> str:
+        """The public key."""
+        return str(self.pair.public_key.decode())
+
+
+def identity(prefix: int) -> Identity:
+    """A new one; `prefix` is one of nkeys.PREFIX_BYTE_*."""
+    seed = nkeys.encode_seed(secrets.token_bytes(32), prefix)
+    return Identity(nkeys.from_seed(bytearray(seed)), bytes(seed))
+
+
+def token(issuer: Identity, subject: Identity, nats: dict[str, object], expires: int | None = None) -> str:
+    """What `issuer` says of `subject`, signed."""
+    claims = {"iss": issuer.name, "sub": subject.name, "iat": int(time.time()), "jti": secrets.token_hex(16)}
+    claims |= {"name": "test", "nats": {"version": 2} | nats} | ({"exp": expires} if expires else {})
+    text = f"{_encode({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_encode(claims)}"
+    signature = base64.urlsafe_b64encode(issuer.pair.sign(text.encode())).rstrip(b"=").decode()
+    return f"{text}.{signature}"
+
+
+def _encode(value: dict[str, object]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+class Nsc:
+    """An operator with an account that has JetStream, and a system account."""
+
+    def __init__(self) -> None:
+        self._operator = identity(nkeys.PREFIX_BYTE_OPERATOR)
+        self._account = identity(nkeys.PREFIX_BYTE_ACCOUNT)
+        self._system = identity(nkeys.PREFIX_BYTE_ACCOUNT)
+
+    @property
+    def server_config(self) -> str:
+        """For nats-server: trust the operator, and know its accounts."""
+        limits = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1}
+        storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+        operator = token(self._operator, self._operator, {"type": "operator", "system_account": self._system.name})
+        account = token(self._operator, self._account, {"type": "account", "limits": limits | storage})
+        system = token(self._operator, self._system, {"type": "account", "limits": limits})
+        return (
+            f"operator: {operator}\nsystem_account: {self._system.name}\nresolver: MEMORY\n"
+            f"resolver_preload: {{\n{self._account.name}: {account}\n{self._system.name}: {system}\n}}\n"
+        )
+
+    def credentials(self, *, expires: int | None = None) -> str:
+        """The credentials file of a new user of the account; `expires` is in seconds since 1970."""
+        user = identity(nkeys.PREFIX_BYTE_USER)
+        limits = {"subs": -1, "data": -1, "payload": -1}
+        jwt = token(self._account, user, {"type": "user", "pub": {}, "sub": {}} | limits, expires)
+        return (
+            f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user.seed.decode()}\n------END USER NKEY SEED------\n"
+        )

@@ -1,0 +1,61 @@
+"""TLS in front of a server that has none: a Redis built without it, demanding what a real one would demand."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_READ_BYTES = 64 * 1024
+
+
+class TlsProxy:
+    """Listens on a loopback port, and passes on to `port` what comes in by TLS.
+
+    With `client_ca` it demands a client certificate of that authority.
+    """
+
+    def __init__(self, port: int, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        self._target = port
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        if client_ca:
+            self._context.load_verify_locations(client_ca)
+            self._context.verify_mode = ssl.CERT_REQUIRED
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            secured = self._context.wrap_socket(connection, server_side=True)
+            with secured, socket.create_connection(("127.0.0.1", self._target)) as server:
+                back = threading.Thread(target=self._copy, args=(server, secured), daemon=True)
+                back.start()
+                self._copy(secured, server)
+                back.join()
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(_READ_BYTES):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
