@@ -39,6 +39,8 @@ class Collector:
         self._redis = redis
         self._stop = stop
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self.handled = 0
+        """Messages that were handled, since the start."""
 
     async def run(self) -> None:
         """Collect until asked to stop; what is in hand by then is finished. Raises ProcessError."""
@@ -66,6 +68,7 @@ class Collector:
                 raise
             else:
                 await message.acknowledge()
+            self.handled += 1
 
     async def _apply(self, feedback: Feedback) -> None:
         """Bring one report to the ledger. Raises FeedbackRefusedError where the ledger contradicts it."""

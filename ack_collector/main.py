@@ -12,9 +12,11 @@ from ack_collector.collector import Collector
 from shared.broker import Broker
 from shared.events import Event
 from shared.feedback_subscription import FeedbackSubscription
-from shared.http_server import Health, listen, make_app, serving
+from shared.heartbeat import Heartbeat
+from shared.http_server import Health, listen, make_app, port_of, serving
 from shared.ledger import Ledger
 from shared.process import run_process
+from shared.records import CollectorState
 from shared.redis_client import Scripts, connect_redis
 from shared.settings import CollectorSettings
 from shared.stop import Stop
@@ -42,9 +44,16 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
         ledgers = {service.channel: Ledger(scripts, service.key) for service in services}
         app = make_app(Health(redis, broker, lambda: subscription.is_heard))
         ports = range(settings.collector_port, settings.collector_port + (_PORTS if settings.collector_port else 1))
-        await stack.enter_async_context(serving(app, listen(settings.http_host, ports), stop))
+        listener = listen(settings.http_host, ports)
+        await stack.enter_async_context(serving(app, listener, stop))
+        collector = Collector(subscription, ledgers, redis, stop)
+
+        def state() -> CollectorState:
+            return CollectorState(heard=subscription.is_heard, feedback=collector.handled)
+
+        await stack.enter_async_context(Heartbeat(scripts, "ack_collector", state, port_of(listener)).beating(stop))
         log.info(Event.STARTED, process="ack_collector", channels=len(ledgers))
-        await Collector(subscription, ledgers, redis, stop).run()
+        await collector.run()
     log.info(Event.STOPPED, process="ack_collector")
     return 0
 

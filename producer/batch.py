@@ -8,6 +8,7 @@ is still on its way from this one is recognised by its hash and ignored. After i
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -21,6 +22,7 @@ from shared.errors import ServiceFailedError, SupersededError
 from shared.events import Event
 from shared.ledger import Ledger, Verdict
 from shared.messages import ENVELOPE_MAX_BYTES, DeadLetterReason
+from shared.records import BatchState, now
 
 log = structlog.get_logger()
 
@@ -35,6 +37,31 @@ class Imported:
     entities: int
     chunks: int
     dead_letters: int
+
+
+@dataclass(frozen=True)
+class _InFlight:
+    batch: Batch
+    execution: Execution
+    begun_at: datetime
+
+    def seconds_unchanged(self, now_seconds: float) -> float:
+        """How long nothing has settled, re-sends notwithstanding; 0 before the first look at the ledger."""
+        changed = self.execution.changed_at_seconds
+        return 0.0 if changed is None else now_seconds - changed
+
+    def state(self, now_seconds: float) -> BatchState:
+        """For the heartbeat."""
+        return BatchState(
+            execution=self.execution.hash,
+            since=self.batch.since,
+            greatest_ordinal=self.batch.greatest_ordinal,
+            entities=len(self.batch.entities),
+            chunks=len(self.execution.sizes),
+            begun_at=self.begun_at,
+            changed_at=now() - timedelta(seconds=self.seconds_unchanged(now_seconds)),
+            resends=self.execution.repeats,
+        )
 
 
 class BatchImporter:
@@ -53,13 +80,18 @@ class BatchImporter:
         self._patience = patience
         self._max_chunk_size = max_chunk_size
         self._clock = clock
-        self._in_flight: Execution | None = None
+        self._in_flight: _InFlight | None = None
+
+    @property
+    def in_flight(self) -> BatchState | None:
+        """The batch that is being settled, if there is one."""
+        return self._in_flight.state(self._clock()) if self._in_flight else None
 
     @property
     def is_progressing(self) -> bool:
-        """Whether the batch in flight, if there is one, changed within the panic time-out."""
-        changed = self._in_flight.changed_at_seconds if self._in_flight else None
-        return changed is None or self._clock() - changed < self._patience.panic_timeout_seconds
+        """Whether the batch in flight, if there is one, settled, split or was taken up within the panic time-out."""
+        seconds = self._in_flight.seconds_unchanged(self._clock()) if self._in_flight else 0.0
+        return seconds < self._patience.panic_timeout_seconds
 
     async def import_batch(self, batch: Batch, ledger: Ledger) -> Imported:
         """Publish a batch and return when its ordinal has moved on.
@@ -71,7 +103,7 @@ class BatchImporter:
         execution = Execution(pieces.chunks, self._patience)
         with structlog.contextvars.bound_contextvars(execution=execution.hash, since=batch.since):
             await self._begin(batch, execution, ledger)
-            self._in_flight = execution
+            self._in_flight = _InFlight(batch, execution, now())
             try:
                 settled = await self._settle(batch, execution, ledger)
                 await self._bury(batch, execution, pieces, settled)

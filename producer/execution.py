@@ -85,9 +85,12 @@ class Execution:
         self._published: set[str] = set()
         self._outstanding: Mapping[str, int] = self.sizes
         self.changed_at_seconds: float | None = None
-        """When the ledger last changed, or was last sent again; None before the first look at it."""
+        """When the ledger last changed; None before the first look at it."""
+        self._waiting_since_seconds = 0.0
+        """When the ledger last changed, or was last sent again."""
+        self.repeats = 0
+        """Re-sends in a row without progress in between."""
         self._attempt = 1
-        self._repeats = 0
 
     def slice_of(self, chunk_id: str) -> Slice:
         """The entities of a chunk of this execution. Raises KeyError."""
@@ -103,23 +106,23 @@ class Execution:
             return self._settled(progress)
         if self.changed_at_seconds is None or progress.outstanding != self._outstanding:
             self._outstanding = progress.outstanding
-            self.changed_at_seconds = now_seconds
-            self._repeats = 0
+            self.changed_at_seconds = self._waiting_since_seconds = now_seconds
+            self.repeats = 0
         unpublished = progress.outstanding.keys() - self._published
         if unpublished:
             return self._publish(unpublished, Why.SPLIT if self._published else Why.FIRST)
-        if now_seconds - self.changed_at_seconds < self._patience.panic_timeout_seconds:
+        if now_seconds - self._waiting_since_seconds < self._patience.panic_timeout_seconds:
             return Wait()
-        if self._repeats == self._patience.retry_limit:
+        if self.repeats == self._patience.retry_limit:
             raise ExecutionFailedError(
-                f"nothing settled for {self._patience.panic_timeout_seconds:g} s, nor after {self._repeats} re-sends: "
+                f"nothing settled for {self._patience.panic_timeout_seconds:g} s, nor after {self.repeats} re-sends: "
                 f"{len(progress.outstanding)} chunks are outstanding, "
                 f"{progress.updated} of {progress.scheduled} entities are settled. "
                 "Are mankelis and an ack_collector running?"
             )
-        self._repeats += 1
+        self.repeats += 1
         self._attempt += 1
-        self.changed_at_seconds = now_seconds
+        self._waiting_since_seconds = now_seconds
         return self._publish(progress.outstanding.keys(), Why.RESENT)
 
     def _must_be_ours(self, progress: Progress) -> None:

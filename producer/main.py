@@ -6,24 +6,30 @@ back, so that a stand-by takes over at once; then the connections are closed.
 
 from argparse import ArgumentParser
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from functools import partial
 
 import structlog
 
 from producer.batch import BatchImporter
+from producer.control import Control
 from producer.execution import Patience
+from producer.journal import Journal
 from producer.lock import LIFE_SECONDS, ProducerLock
 from producer.post_update import PostUpdate
 from producer.publisher import Publisher
+from producer.retry import DeadLetterRetrier
 from producer.runner import Runner
-from producer.schedule import wait_until_due
+from producer.schedule import Woken, next_due, wait_until_due
 from producer.sisu import CodebookCache, SisuClient
 from producer.wakeup import Wakeup
 from shared.broker import Broker
 from shared.errors import DependencyLostError, Stopped
 from shared.events import Event
-from shared.http_server import Health, listen, make_app, serving
+from shared.heartbeat import Heartbeat
+from shared.http_server import Health, listen, make_app, port_of, serving
 from shared.keys import ServiceKeys
+from shared.ledger import Ledger
 from shared.process import run_process
 from shared.redis_client import Scripts, connect_redis
 from shared.settings import ProducerSettings
@@ -53,33 +59,64 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         patience = Patience(settings.panic_timeout_seconds, settings.update_retry_limit, settings.dead_letter_limit)
         importer = BatchImporter(publisher, wakeup, patience, settings.max_chunk_size)
         sisu = SisuClient(settings, CodebookCache(redis))
+        control = Control(redis)
+        journal = Journal(redis, importer, sisu, settings.panic_timeout_seconds)
+        ledgers = {service: Ledger(scripts, service.key) for service in services}
         lock = ProducerLock(scripts)
-        runner = Runner(services, sisu, importer, PostUpdate(scripts, publisher), lock, scripts, stop)
+        runner = Runner(ledgers, sisu, importer, PostUpdate(scripts, publisher), lock, control, journal, stop)
+        retrier = DeadLetterRetrier(ledgers, sisu, importer, broker, control)
+        listener = listen(settings.http_host, [settings.port])
         app = make_app(Health(redis, broker, lambda: importer.is_progressing))
-        await stack.enter_async_context(serving(app, listen(settings.http_host, [settings.port]), stop))
+        await stack.enter_async_context(serving(app, listener, stop))
+        heartbeat = Heartbeat(scripts, "producer", journal.state, port_of(listener))
+        await stack.enter_async_context(heartbeat.beating(stop))
         log.info(Event.STARTED, process="producer", services=len(services))
         # With --once: long enough for the lock of a producer that died to expire.
         if not await lock.acquire(stop, 2 * LIFE_SECONDS if once else None):
             return _never_active(stop)
         stack.push_async_callback(_release, lock)
-        async with stop.background(lock.keep(), wakeup.listen()):
-            return await _make_runs(runner, settings, stop, once=once)
-
-
-async def _make_runs(runner: Runner, settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
-    """Make a run now, and then, unless `once`, whenever one is due. Answers the exit code."""
-    await runner.forget_one_time_services()
-    try:
-        while True:
-            complete = await runner.run()
-            if once:
-                return _SETTLED if complete else _INCOMPLETE
-            if not await wait_until_due(settings.cron, settings.timezone, stop):
-                break
-    except Stopped:
-        pass
+        async with stop.background(lock.keep(), wakeup.listen(), control.listen()):
+            await runner.forget_one_time_services()
+            with suppress(Stopped):
+                if once:
+                    return _SETTLED if await runner.run("start") else _INCOMPLETE
+                await _make_runs(runner, retrier, control, journal, settings, stop)
     log.info(Event.STOPPED, process="producer")
     return _ASKED_TO_STOP
+
+
+async def _make_runs(
+    runner: Runner,
+    retrier: DeadLetterRetrier,
+    control: Control,
+    journal: Journal,
+    settings: ProducerSettings,
+    stop: Stop,
+) -> None:
+    """Make a run now, and then whenever one is due or an operator wishes for one, until asked to stop."""
+    await runner.run("start")
+    due = _next_due(settings)
+    while True:
+        journal.phase("idle", next_run_at=due)
+        woken = await wait_until_due(due, settings.cron, settings.timezone, stop, lambda: control.wishes)
+        if woken is Woken.STOPPED:
+            return
+        journal.phase("retrying")
+        await retrier.work_off()
+        names = await control.take_run()
+        if woken is Woken.DUE:
+            await runner.run("cron")
+        elif names:
+            await runner.run("request", names)
+        else:
+            continue
+        due = _next_due(settings)
+
+
+def _next_due(settings: ProducerSettings) -> datetime:
+    due = next_due(settings.cron, datetime.now(settings.timezone))
+    log.info(Event.WAITING_FOR_CRON, due=due.astimezone(settings.timezone).isoformat())
+    return due
 
 
 def _never_active(stop: Stop) -> int:

@@ -1,7 +1,8 @@
 """One run: all services in their order, one batch at a time, and the post-update at the end."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import token_hex
@@ -9,7 +10,9 @@ from secrets import token_hex
 import structlog
 
 from producer.batch import BatchImporter, Imported
+from producer.control import ALL, Control
 from producer.feed import Feed
+from producer.journal import Journal
 from producer.lock import ProducerLock
 from producer.post_update import PostUpdate
 from producer.sisu import SisuClient
@@ -17,7 +20,7 @@ from shared import metrics
 from shared.errors import ServiceFailedError, ServiceForbiddenError, SisuUnreachableError, Stopped, SupersededError
 from shared.events import Event
 from shared.ledger import Ledger
-from shared.redis_client import Scripts
+from shared.records import Result, ServiceOutcome, Trigger, now
 from shared.services import Service
 from shared.stop import Stop
 
@@ -31,7 +34,8 @@ _NEW_STARTS = 3
 class ServiceTotals:
     """What a run has done for a service so far."""
 
-    ordinal: int
+    ordinal: int | None = None
+    """None before it was read."""
     entities: int = 0
     chunks: int = 0
     batches: int = 0
@@ -46,27 +50,44 @@ class ServiceTotals:
         self.dead_letters += imported.dead_letters
         self.batches += 1
 
+    def outcome(self, service: Service, result: Result, reason: str | None = None) -> ServiceOutcome:
+        """How the service fared in the end."""
+        return ServiceOutcome(
+            service=service.name,
+            result=result,
+            reason=reason,
+            ordinal=self.ordinal,
+            entities=self.entities,
+            batches=self.batches,
+            chunks=self.chunks,
+            dead_letters=self.dead_letters,
+            seconds=round(time.monotonic() - self.started_seconds, 3),
+            ended_at=now(),
+        )
+
 
 class Runner:
     """Makes runs. Remembers, for the life of the process, which services are forbidden and where ordinals were."""
 
     def __init__(
         self,
-        services: Sequence[Service],
+        ledgers: Mapping[Service, Ledger],
         sisu: SisuClient,
         importer: BatchImporter,
         post_update: PostUpdate,
         lock: ProducerLock,
-        scripts: Scripts,
+        control: Control,
+        journal: Journal,
         stop: Stop,
     ) -> None:
-        self._services = services
+        self._ledgers = ledgers
         self._sisu = sisu
         self._feed = Feed(sisu)
         self._importer = importer
         self._post_update = post_update
         self._lock = lock
-        self._ledgers = {service: Ledger(scripts, service.key) for service in services}
+        self._control = control
+        self._journal = journal
         self._stop = stop
         self._forbidden: set[Service] = set()
         self._unreachable: set[str] = set()
@@ -74,69 +95,94 @@ class Runner:
 
     async def forget_one_time_services(self) -> None:
         """Have the one-time services fetched anew: called once per start. Raises DependencyLostError."""
-        one_time = [service for service in self._services if service.one_time]
+        one_time = [service for service in self._ledgers if service.one_time]
         for service in one_time:
             await self._ledgers[service].forget_ordinal()
         log.info(Event.ONE_TIME_RESET, services=len(one_time))
 
-    async def run(self) -> bool:
-        """Go through all services, then tell mankelis. Answers whether all that may be read is fully settled.
+    async def run(self, trigger: Trigger, names: AbstractSet[str] = ALL) -> bool:
+        """Go through the services with these names, or all, then tell mankelis.
 
+        Answers whether all that may be read is fully settled. Mankelis are told only after a run over all services.
         Raises Stopped after the batch in flight when asked to stop, and ProcessError.
         """
         run_id = _new_run_id()
+        services = [service for service in self._ledgers if names == ALL or service.name in names]
         with structlog.contextvars.bound_contextvars(run=run_id):
-            log.info(Event.RUN_STARTED, services=len(self._services))
-            with metrics.RUN_SECONDS.time():
-                complete = await self._go_through_services()
-            if complete:
-                await self._post_update.send(run_id)
+            log.info(Event.RUN_STARTED, services=len(services), trigger=trigger)
+            await self._journal.run_started(run_id, trigger, services)
+            try:
+                with metrics.RUN_SECONDS.time():
+                    complete = await self._go_through(services)
+            except Stopped:
+                await self._journal.run_ended(complete=False)
+                raise
+            await self._journal.run_ended(complete=complete)
             metrics.RUNS.labels("complete" if complete else "incomplete").inc()
             log.info(Event.RUN_FINISHED, complete=complete)
+            if complete and names == ALL:
+                await self._post_update.send(run_id)
         return complete
 
-    async def _go_through_services(self) -> bool:
+    async def _go_through(self, services: Sequence[Service]) -> bool:
         self._unreachable.clear()
         complete = True
         try:
-            for number, service in enumerate(self._services):
+            for number, service in enumerate(services, start=1):
                 with structlog.contextvars.bound_contextvars(service=service.name):
-                    complete &= await self._attempt(service, self._services[number + 1 :])
+                    self._journal.service_started(service, number)
+                    outcome = await self._attempt(service, services[number:])
+                    await self._journal.service_ended(outcome)
+                complete &= outcome.result in ("settled", "forbidden")
         finally:
             self._feed.discard()
         return complete
 
-    async def _attempt(self, service: Service, following: Sequence[Service]) -> bool:
-        """Import one service; a failure of it is logged, and ends here. Answers whether it is no obstacle."""
+    async def _attempt(self, service: Service, following: Sequence[Service]) -> ServiceOutcome:
+        """Import one service; a failure of it is logged, and ends here. Raises Stopped and ProcessError."""
+        totals = ServiceTotals()
+        address = self._sisu.address(service)
         if service in self._forbidden:
-            log.warning(Event.SERVICE_SKIPPED, reason="forbidden since the start of this process")
-            return True
-        if self._sisu.address(service) in self._unreachable:
-            log.warning(Event.SERVICE_SKIPPED, reason=f"nobody answered at {self._sisu.address(service)} in this run")
-            return False
+            reason = "forbidden since the start of this process"
+            log.warning(Event.SERVICE_SKIPPED, reason=reason)
+            return totals.outcome(service, "forbidden", reason)
+        if address in self._unreachable:
+            reason = f"nobody answered at {address} in this run"
+            log.warning(Event.SERVICE_SKIPPED, reason=reason)
+            return totals.outcome(service, "skipped", reason)
         try:
-            await self._import_service(service, following)
+            await self._import_service(service, following, totals)
         except ServiceForbiddenError as error:
             self._forbidden.add(service)
             log.error(Event.SERVICE_FORBIDDEN, reason=str(error))
+            return totals.outcome(service, "forbidden", str(error))
         except ServiceFailedError as error:
             if isinstance(error, SisuUnreachableError):
-                self._unreachable.add(self._sisu.address(service))
+                self._unreachable.add(address)
             metrics.SERVICE_FAILURES.labels(service.name).inc()
             log.error(Event.SERVICE_FAILED, reason=str(error))
-            return False
-        return True
+            return totals.outcome(service, "failed", str(error))
+        outcome = totals.outcome(service, "settled")
+        log.info(
+            Event.SERVICE_FINISHED,
+            ordinal=outcome.ordinal,
+            entities=outcome.entities,
+            chunks=outcome.chunks,
+            batches=outcome.batches,
+            dead_letters=outcome.dead_letters,
+            seconds=outcome.seconds,
+        )
+        return outcome
 
-    async def _import_service(self, service: Service, following: Sequence[Service]) -> None:
+    async def _import_service(self, service: Service, following: Sequence[Service], totals: ServiceTotals) -> None:
         """Import batches until SISU has no more. Raises ServiceFailedError, Stopped or ProcessError."""
-        totals = ServiceTotals(await self._ordinal(service))
-        if service.one_time and totals.ordinal:
+        ordinal = totals.ordinal = await self._ordinal(service)
+        if service.one_time and ordinal:
             return
         starts_left = _NEW_STARTS
         more = True
         while more:
-            if self._stop.requested:
-                raise Stopped
+            await self._may_go_on()
             try:
                 more = await self._import_batch(service, following, totals)
                 starts_left = _NEW_STARTS
@@ -148,18 +194,19 @@ class Runner:
                 await self._lock.renew()
                 log.warning(Event.SERVICE_STARTED_OVER, reason=str(error))
                 totals.ordinal = await self._ordinal(service)
-        log.info(
-            Event.SERVICE_FINISHED,
-            ordinal=totals.ordinal,
-            entities=totals.entities,
-            chunks=totals.chunks,
-            batches=totals.batches,
-            dead_letters=totals.dead_letters,
-            seconds=round(time.monotonic() - totals.started_seconds, 3),
-        )
+
+    async def _may_go_on(self) -> None:
+        """Return between two batches, once the import is not paused. Raises Stopped when asked to stop."""
+        if self._control.pause:
+            self._journal.phase("paused")
+            await self._control.wait_until_resumed(self._stop)
+            self._journal.phase("fetching")
+        if self._stop.requested:
+            raise Stopped
 
     async def _import_batch(self, service: Service, following: Sequence[Service], totals: ServiceTotals) -> bool:
         """Take one batch, import it while the next is fetched, and answer whether there is more."""
+        assert totals.ordinal is not None
         batch = await self._stop.interrupt(self._feed.take(service, totals.ordinal))
         if batch.has_more:
             self._feed.fetch_ahead(service, batch.greatest_ordinal)
@@ -172,6 +219,7 @@ class Runner:
             metrics.ENTITIES.labels(service.name).inc(imported.entities)
             metrics.ORDINAL.labels(service.name).set(batch.greatest_ordinal)
             totals.add(imported, batch.greatest_ordinal)
+            self._journal.batch_settled(imported.entities)
             self._last_ordinals[service] = batch.greatest_ordinal
         return batch.has_more
 

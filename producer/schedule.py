@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import Enum
 from zoneinfo import ZoneInfo
 
-import structlog
 from cronsim import CronSim
 
-from shared.events import Event
 from shared.stop import Stop
 
-log = structlog.get_logger()
+Clock = Callable[[ZoneInfo], datetime]
 
-_LOOK_AT_THE_CLOCK_SECONDS = 20.0
-"""A wall clock can jump, so one long wait would miss the time."""
+_LOOK_SECONDS = 1.0
+"""A wall clock can jump, so one long wait would miss the time; and an operator may wish for something."""
 
 
 def next_due(cron: str, after: datetime) -> datetime:
@@ -25,15 +24,23 @@ def next_due(cron: str, after: datetime) -> datetime:
     return next(CronSim(cron, after)).astimezone(UTC)
 
 
+class Woken(Enum):
+    """Why a wait ended."""
+
+    DUE = "due"
+    WISHED = "wished"
+    STOPPED = "stopped"
+
+
 async def wait_until_due(
-    cron: str, timezone: ZoneInfo, stop: Stop, now: Callable[[ZoneInfo], datetime] = datetime.now
-) -> bool:
-    """Wait for the next time that a run is due. Answers False when asked to stop before."""
-    due = next_due(cron, now(timezone))
-    log.info(Event.WAITING_FOR_CRON, due=due.astimezone(timezone).isoformat())
+    due: datetime, cron: str, timezone: ZoneInfo, stop: Stop, wished: Callable[[], bool], now: Clock = datetime.now
+) -> Woken:
+    """Wait for `due`, as `next_due` answers it, or until `wished` answers True, or asked to stop."""
     while (remaining := (due - now(timezone).astimezone(UTC)).total_seconds()) > 0:
-        if await stop.wait(min(remaining, _LOOK_AT_THE_CLOCK_SECONDS)):
-            return False
+        if wished():
+            return Woken.WISHED
+        if await stop.wait(min(remaining, _LOOK_SECONDS)):
+            return Woken.STOPPED
         # A clock that was set back would put the run off by as much.
         due = min(due, next_due(cron, now(timezone)))
-    return True
+    return Woken.DUE

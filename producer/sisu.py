@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import requests
@@ -31,6 +32,7 @@ from producer.http import (
 from shared import keys, metrics
 from shared.errors import ConfigurationError, FetchError, ServiceForbiddenError, SisuUnreachableError
 from shared.events import Event
+from shared.records import SisuWait, now
 from shared.redis_client import redis_errors
 from shared.services import Api, Service
 from shared.settings import ProducerSettings
@@ -82,6 +84,8 @@ class SisuClient:
         self._codebooks = codebooks
         self._first_pause_seconds = first_pause_seconds
         self._one_at_a_time = asyncio.Lock()
+        self.wait: SisuWait | None = None
+        """The pause that is being made before SISU is asked again."""
         self._authorised, self._public = make_session(settings.sis_ca_path), make_session(settings.sis_ca_path)
         self._authorised.auth, self._credentials = authentication(settings)
         if settings.cert_path and settings.key_path:
@@ -93,8 +97,8 @@ class SisuClient:
             return self._settings.kori_public_api_url
         return self._settings.sis_api_url
 
-    async def fetch(self, service: Service, since: int) -> Batch:
-        """The next batch of `service` after the ordinal `since`.
+    async def fetch(self, service: Service, since: int, limit: int | None = None) -> Batch:
+        """The next batch of `service` after the ordinal `since`: at most `limit` entities, or FETCH_AMOUNT.
 
         Blocks until SISU has answered or every attempt has failed: six attempts of at most SIS_TIMEOUT_SECONDS, with
         growing pauses, or those that SISU asks for, of up to 15 minutes. Raises FetchError, ServiceForbiddenError,
@@ -105,19 +109,22 @@ class SisuClient:
                 stop=tenacity.stop_after_attempt(ATTEMPTS),
                 retry=tenacity.retry_if_exception_type(TransientError),
                 wait=self._pause_seconds,
-                before_sleep=_log_retry(service),
+                before_sleep=self._note_pause(service),
                 reraise=True,
             )
             try:
-                return await retrying(self._attempt, service, since)
+                return await retrying(self._attempt, service, since, limit or self._settings.fetch_amount)
             except TransientError as error:
                 kind = FetchError if error.reached else SisuUnreachableError
                 raise kind(f"{service.name}: SISU at {self.address(service)}: {error} ({ATTEMPTS} attempts)") from error
             except BadAnswerError as error:
                 raise FetchError(f"{service.name}: SISU at {self.address(service)}: {error}") from error
+            finally:
+                self.wait = None
 
-    async def _attempt(self, service: Service, since: int) -> Batch:
-        request = self._request(service, since)
+    async def _attempt(self, service: Service, since: int, limit: int) -> Batch:
+        self.wait = None
+        request = self._request(service, since, limit)
         cached = await self._codebooks.get(request.url) if service.api is Api.URN else None
         if cached is not None:
             with suppress(BadAnswerError, UnreadableAnswerError):  # then it is asked for, and replaced
@@ -142,16 +149,32 @@ class SisuClient:
         asked = error.retry_after_seconds if isinstance(error, TransientError) else None
         return asked if asked is not None else self._first_pause_seconds * 2 ** (state.attempt_number - 1)
 
+    def _note_pause(self, service: Service) -> Callable[[tenacity.RetryCallState], None]:
+        def note(state: tenacity.RetryCallState) -> None:
+            reason = str(state.outcome.exception()) if state.outcome else "unknown"
+            pause_seconds = round(state.upcoming_sleep, 1)
+            self.wait = SisuWait(service=service.name, reason=reason, until=now() + timedelta(seconds=pause_seconds))
+            metrics.FETCH_RETRIES.labels(service.name).inc()
+            log.warning(
+                Event.FETCH_RETRIED,
+                service=service.name,
+                reason=reason,
+                attempt=state.attempt_number,
+                pause_seconds=pause_seconds,
+            )
+
+        return note
+
     # --- one attempt, in its thread ----------------------------------------------------------------------------------
 
-    def _request(self, service: Service, since: int) -> _Request:
+    def _request(self, service: Service, since: int, limit: int) -> _Request:
         path = service.path.replace("{ROOT_ORG_ID}", self._settings.root_org_id)
         if service.api is Api.GRAPHQL:
             query = {"query": service.query, "variables": {}}
             return _Request("POST", f"{self._settings.sis_api_url}/graphql", {}, query, authorised=True)
         if service.api.is_export:
             url = f"{self._settings.sis_api_url}/{service.api.lower()}/api{path}"
-            return _Request("GET", url, {"since": since, "limit": self._settings.fetch_amount}, None, authorised=True)
+            return _Request("GET", url, {"since": since, "limit": limit}, None, authorised=True)
         return _Request("GET", f"{self._settings.kori_public_api_url}{path}", {}, None, authorised=False)
 
     def _send(self, request: _Request, service: Service, abandoned: threading.Event) -> bytes:
@@ -199,18 +222,3 @@ class SisuClient:
         if response.is_redirect:
             raise FetchError(f"{where} redirects to {urlsplit(response.headers['Location']).netloc}: check the address")
         raise FetchError(f"{where} answers {status} for {service.path}")
-
-
-def _log_retry(service: Service) -> Callable[[tenacity.RetryCallState], None]:
-    def write(state: tenacity.RetryCallState) -> None:
-        reason = state.outcome.exception() if state.outcome else None
-        metrics.FETCH_RETRIES.labels(service.name).inc()
-        log.warning(
-            Event.FETCH_RETRIED,
-            service=service.name,
-            reason=str(reason),
-            attempt=state.attempt_number,
-            pause_seconds=round(state.upcoming_sleep, 1),
-        )
-
-    return write

@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -43,6 +44,14 @@ _PUBLISH_DEADLINE_SECONDS = 60.0
 _RETRY_PAUSE_SECONDS = 0.5
 _LEAST_MAX_PAYLOAD_BYTES = 32 * 1024
 _REFUSED_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked", "authentication")
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A message as a stream holds it."""
+
+    sequence: int
+    data: bytes
 
 
 class BrokerRefusedError(ServiceFailedError):
@@ -159,6 +168,20 @@ class Broker:
         """
         with api_errors(f"the removal of what is on {channel}"):
             await self.jetstream.purge_stream(keys.CHUNK_STREAM, subject=channel)
+
+    async def dead_letter(self, subject: str) -> StoredMessage | None:
+        """The dead letter on `subject`, if there is one. Raises DependencyLostError."""
+        with api_errors("a dead letter"):
+            try:
+                message = await self.jetstream.get_last_msg(keys.DEAD_LETTER_STREAM, subject)
+            except nats.js.errors.NotFoundError:
+                return None
+        return StoredMessage(int(message.seq or 0), message.data or b"")
+
+    async def close_dead_letter(self, sequence: int) -> None:
+        """Remove a dead letter, if it still is the newest failure of its entity. Raises DependencyLostError."""
+        with api_errors("the removal of a dead letter"), suppress(nats.js.errors.NotFoundError):
+            await self.jetstream.delete_msg(keys.DEAD_LETTER_STREAM, sequence)
 
     async def close(self) -> None:
         """Close the connection. Waits for nothing."""

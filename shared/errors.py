@@ -32,6 +32,12 @@ class DependencyLostError(ProcessError):
     exit_code = 3
 
 
+class StuckError(ProcessError):
+    """The event loop stood still, so nothing in this process can be relied on: a fresh start is the way back."""
+
+    exit_code = 4
+
+
 class ServiceFailedError(ImporterError):
     """A service cannot go on in this run. Its ordinal stays; the run goes on with the next service."""
 

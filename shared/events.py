@@ -19,6 +19,9 @@ class Event(StrEnum):
     """This producer is the active one."""
     WAITING_FOR_CRON = "waiting_for_cron"
     """The next run is due at `due`."""
+    PAUSED = "paused"
+    """An operator paused the import; nothing is begun until it is resumed."""
+    RESUMED = "resumed"
     HTTP_SERVED = "http_served"
     """Health and metrics are served at `host` and `port`."""
     HTTP_NOT_SERVED = "http_not_served"
@@ -40,6 +43,8 @@ class Event(StrEnum):
     RUN_STARTED = "run_started"
     RUN_FINISHED = "run_finished"
     """All services were gone through; `complete` says whether each is fully settled."""
+    RUN_REQUESTED = "run_requested"
+    """An operator asked for a run of these services, or of all (`*`)."""
     SERVICE_FINISHED = "service_finished"
     """All that SISU had of a service is settled."""
     SERVICE_FAILED = "service_failed"
@@ -72,6 +77,9 @@ class Event(StrEnum):
     """An execution was given up; what the broker still held of it was removed."""
     DEAD_LETTERS = "dead_letters"
     """Entities of a batch were kept as dead letters."""
+
+    DEAD_LETTER_RETRIED = "dead_letter_retried"
+    """An operator had a dead letter sent again; `outcome` says what came of it."""
 
     # Post-update
     POST_UPDATE_SENT = "post_update_sent"

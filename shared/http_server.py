@@ -86,6 +86,11 @@ def listen(host: str, ports: Sequence[int]) -> socket.socket | None:
     return None
 
 
+def port_of(listener: socket.socket | None) -> int | None:
+    """The port of a socket that `listen` answered."""
+    return int(listener.getsockname()[1]) if listener else None
+
+
 @contextlib.asynccontextmanager
 async def serving(app: Starlette, listener: socket.socket | None, stop: Stop) -> AsyncIterator[None]:
     """Serve `app` on `listener`, if there is one, beside the body, until the body ends."""

@@ -19,6 +19,35 @@ POST_UPDATE_RUNNING = "POST_UPDATE_RUNNING"
 PRODUCER_LOCK = "IMPORTER_PRODUCER_LOCK"
 """String: the token of the one active producer. Expires."""
 
+PAUSED = "IMPORTER_PAUSED"
+"""String: who paused the import, when and why, as JSON; it goes on when the key is gone."""
+
+RUN_REQUESTS = "IMPORTER_RUN_REQUESTS"
+"""Hash: a service's name, or `*` for all → who asked for a run of it, as JSON."""
+
+RETRY_REQUESTS = "IMPORTER_DEAD_LETTER_RETRIES"
+"""Hash: subject of a dead letter → who asked to send it again, and what came of it, as JSON. Expires."""
+
+PROCESSES = "IMPORTER_PROCESSES"
+"""Sorted set: the processes that beat, by when they count as dead, in milliseconds of Redis's clock."""
+
+RUN = "IMPORTER_RUN"
+"""String: the run in progress, as JSON; of a producer that died, the run that it did not end."""
+
+RUNS = "IMPORTER_RUNS"
+"""List: the last runs that have ended, newest first, as JSON. Expires."""
+
+SERVICES = "IMPORTER_SERVICES"
+"""Hash: a service's name → how its last attempts ended, as JSON."""
+
+REWINDS = "IMPORTER_REWINDS"
+"""List: ordinals that were set back, newest first, as JSON."""
+
+
+def process(process_id: str) -> str:
+    """String: what a process said of itself last, as JSON. Expires."""
+    return f"IMPORTER_PROCESS:{process_id}"
+
 
 @dataclass(frozen=True)
 class ServiceKeys:

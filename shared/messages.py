@@ -36,6 +36,14 @@ class _Identity(msgspec.Struct):
     id: str | None = None
 
 
+class _Metadata(msgspec.Struct):
+    modificationOrdinal: int | None = None  # noqa: N815 - SISU's name
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Metadata | None = None
+
+
 def encode_chunk(execution: str, chunk_id: str, entities: Iterable[Entity]) -> bytes:
     """The message of a chunk: ``{"executionHash": …, "chunkId": …, "entities": […]}``."""
     head = f'{{"executionHash":"{execution}","chunkId":"{chunk_id}","entities":['
@@ -58,6 +66,15 @@ def entity_id(entity: Entity) -> str:
     return "sha256:" + sha256(entity).hexdigest()
 
 
+def entity_ordinal(entity: Entity) -> int | None:
+    """The ordinal of an entity's last change; None where it does not say."""
+    try:
+        metadata = msgspec.json.decode(entity, type=_Versioned).metadata
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return metadata.modificationOrdinal if metadata else None
+
+
 def encode_dead_letter(
     *,
     service: str,
@@ -70,9 +87,9 @@ def encode_dead_letter(
 ) -> bytes:
     """The message that keeps an entity which was not delivered, in at most `max_bytes`.
 
-    ``{"service", "channel", "executionHash", "reason", "id", "entityBytes", "failedAt", "error", "entity"}``: `error`
-    is the mankeli's text, cut where it would not fit, or null; `entity` is the entity as SISU wrote it, or null where
-    that would not fit.
+    ``{"service", "channel", "executionHash", "reason", "id", "ordinal", "entityBytes", "failedAt", "error",
+    "entity"}``: `ordinal` is that of the entity's last change, or null; `error` is the mankeli's text, cut where it
+    would not fit, or null; `entity` is the entity as SISU wrote it, or null where that would not fit.
     """
     head = {
         "service": service,
@@ -80,6 +97,7 @@ def encode_dead_letter(
         "executionHash": execution,
         "reason": reason,
         "id": entity_id(entity),
+        "ordinal": entity_ordinal(entity),
         "entityBytes": len(entity),
         "failedAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "error": error_text,

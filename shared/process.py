@@ -1,6 +1,7 @@
 """A process from its settings to its exit code.
 
 0: asked to stop, or one run fully settled. 1: the run is incomplete. 2: bad configuration. 3: a dependency is lost.
+4: the event loop was stuck.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from shared.events import Event
 from shared.log import configure_logging
 from shared.settings import AnySettings, read_settings
 from shared.stop import Stop
+from shared.watchdog import watched_loop
 
 log = structlog.get_logger()
 
@@ -28,7 +30,8 @@ def run_process(
 
     async def process(settings: AnySettings) -> int:
         stop = Stop()
-        return await stop.finish(work(settings, stop), grace_seconds)
+        with watched_loop():
+            return await stop.finish(work(settings, stop), grace_seconds)
 
     try:
         settings = read_settings(kind)

@@ -24,18 +24,6 @@ from shared.errors import ConfigurationError, DependencyLostError
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 SCHEMES = ("redis", "rediss", *SENTINEL_SCHEMES)
 
-_SCRIPTS = (
-    "begin_execution",
-    "settle_chunk",
-    "split_chunk",
-    "fail_entity",
-    "read_progress",
-    "advance_ordinal",
-    "hold_lock",
-    "release_lock",
-    "start_post_update",
-)
-
 _REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 _SENTINEL_PORT = 26379
 _CONNECT_TIMEOUT_SECONDS = 5.0
@@ -143,9 +131,9 @@ class Scripts:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        folder = resources.files("shared") / "lua"
+        files = (resources.files("shared") / "lua").iterdir()
         self._scripts: Mapping[str, Any] = {
-            name: redis.register_script((folder / f"{name}.lua").read_text(encoding="utf-8")) for name in _SCRIPTS
+            file.name.removesuffix(".lua"): redis.register_script(file.read_text(encoding="utf-8")) for file in files
         }
 
     async def call(self, name: str, script_keys: Sequence[str], arguments: Sequence[str | int]) -> Any:

@@ -17,7 +17,19 @@ from shared.errors import ConfigurationError
 BUILT_IN_TABLE = Path(__file__).with_name("services.toml")
 
 _OTHER_SUBJECTS = {keys.FEEDBACK_SUBJECT, keys.POST_UPDATE_SUBJECT, keys.POST_UPDATE_FINISH_SUBJECT}
-_OTHER_KEYS = {keys.CURRENT_EXECUTION_HASH, keys.POST_UPDATE_RUNNING, keys.PRODUCER_LOCK}
+_OTHER_KEYS = {
+    keys.CURRENT_EXECUTION_HASH,
+    keys.POST_UPDATE_RUNNING,
+    keys.PRODUCER_LOCK,
+    keys.PAUSED,
+    keys.RUN_REQUESTS,
+    keys.RETRY_REQUESTS,
+    keys.PROCESSES,
+    keys.RUN,
+    keys.RUNS,
+    keys.SERVICES,
+    keys.REWINDS,
+}
 
 
 class Api(StrEnum):

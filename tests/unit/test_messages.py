@@ -92,6 +92,7 @@ def test_a_dead_letter_says_what_happened_to_which_entity() -> None:
         "executionHash": EXECUTION,
         "reason": "rejected",
         "id": "otm-1",
+        "ordinal": None,
         "entityBytes": len(entity),
         "error": "unique constraint",
         "entity": {"id": "otm-1", "credits": 5.0},

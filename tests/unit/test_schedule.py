@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from producer import schedule
-from producer.schedule import next_due, wait_until_due
+from producer.schedule import Woken, next_due, wait_until_due
 from shared.stop import Stop
 
 HELSINKI = ZoneInfo("Europe/Helsinki")
@@ -46,6 +45,12 @@ class ManualStop(Stop):
         if self.jumps:
             self._now += self.jumps.pop(0)
         return len(self.waits_seconds) >= self.stop_after_waits
+
+
+async def wait(clock: ManualStop) -> Woken:
+    """Wait for the next full hour by this clock."""
+    due = next_due("0 * * * *", clock.now(HELSINKI))
+    return await wait_until_due(due, "0 * * * *", HELSINKI, clock, lambda: False, clock.now)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_a_daily_run_in_the_hour_that_comes_twice_takes_place_once() -> None:
 async def test_waiting_ends_when_the_run_is_due() -> None:
     """The wait takes as long as the clock needs to the next time, and answers that it is due."""
     clock = ManualStop(local("2024-05-01T10:40:00"))
-    assert await wait_until_due("0 * * * *", HELSINKI, clock, clock.now)
+    assert await wait(clock) is Woken.DUE
     assert clock.now(HELSINKI) == local("2024-05-01T11:00:00")
     assert sum(clock.waits_seconds) == 20 * 60
 
@@ -99,7 +104,7 @@ async def test_waiting_ends_when_the_run_is_due() -> None:
 async def test_the_clock_is_looked_at_often() -> None:
     """No single wait is so long that a clock which jumps would be noticed late."""
     clock = ManualStop(local("2024-05-01T10:00:01"))
-    await wait_until_due("0 0 1 1 *", HELSINKI, clock, clock.now)
+    await wait(clock)
     assert max(clock.waits_seconds) <= 20
 
 
@@ -107,7 +112,7 @@ async def test_a_clock_set_forward_an_hour_makes_the_run_due() -> None:
     """When the clock jumps past the time, the run begins at once."""
     clock = ManualStop(local("2024-05-01T10:10:00"))
     clock.jumps = [timedelta(hours=1)]
-    assert await wait_until_due("0 * * * *", HELSINKI, clock, clock.now)
+    assert await wait(clock) is Woken.DUE
     assert len(clock.waits_seconds) == 1
 
 
@@ -115,7 +120,7 @@ async def test_a_clock_set_back_an_hour_does_not_put_the_run_off() -> None:
     """After a jump back the next time of the new clock counts, not the hour that lies an hour further away."""
     clock = ManualStop(local("2024-05-01T10:40:00"))
     clock.jumps = [timedelta(hours=-1)]
-    assert await wait_until_due("0 * * * *", HELSINKI, clock, clock.now)
+    assert await wait(clock) is Woken.DUE
     assert clock.now(HELSINKI) == local("2024-05-01T10:00:00")
     assert sum(clock.waits_seconds) < 21 * 60
 
@@ -126,7 +131,7 @@ async def test_every_hour_is_waited_through_when_clocks_are_set(day: str) -> Non
     clock = ManualStop(local(f"{day}T01:00:00"))
     for _ in range(5):
         clock.waits_seconds.clear()
-        assert await wait_until_due("0 * * * *", HELSINKI, clock, clock.now)
+        assert await wait(clock) is Woken.DUE
         assert sum(clock.waits_seconds) == 60 * 60
 
 
@@ -134,23 +139,24 @@ async def test_a_request_to_stop_ends_the_wait() -> None:
     """Asked to stop, the wait answers that nothing is due."""
     clock = ManualStop(local("2024-05-01T10:00:01"))
     clock.stop_after_waits = 3
-    assert not await wait_until_due("0 * * * *", HELSINKI, clock, clock.now)
+    assert await wait(clock) is Woken.STOPPED
     assert len(clock.waits_seconds) == 3
 
 
 async def test_a_request_during_the_wait_is_heard_at_once() -> None:
     """The wait with the real clock ends with the request and not with the hour."""
     stop = Stop()
-    waiting = asyncio.create_task(wait_until_due("0 0 1 1 *", HELSINKI, stop))
+    due = datetime(9999, 1, 1, tzinfo=UTC)
+    waiting = asyncio.create_task(wait_until_due(due, "0 0 1 1 *", HELSINKI, stop, lambda: False))
     asyncio.get_running_loop().call_soon(stop.request)
     async with asyncio.timeout(5):
-        assert await waiting is False
+        assert await waiting is Woken.STOPPED
 
 
-async def test_the_wait_says_until_when(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is logged is the time in the zone of the settings, with its offset."""
-    logged = []
-    monkeypatch.setattr(schedule.log, "info", lambda event, **fields: logged.append((event, fields)), raising=False)
+async def test_a_wish_of_an_operator_ends_the_wait() -> None:
+    """What an operator wishes for is not put off until the next run is due."""
     clock = ManualStop(local("2024-05-01T10:40:00"))
-    await wait_until_due("0 * * * *", HELSINKI, clock, clock.now)
-    assert logged == [("waiting_for_cron", {"due": "2024-05-01T11:00:00+03:00"})]
+    wishes = iter([False, False, True])
+    due = next_due("0 * * * *", clock.now(HELSINKI))
+    assert await wait_until_due(due, "0 * * * *", HELSINKI, clock, lambda: next(wishes), clock.now) is Woken.WISHED
+    assert len(clock.waits_seconds) == 2
