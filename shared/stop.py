@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from shared.errors import Stopped
+from shared.tasks import end
 
 Result = TypeVar("Result")
 
@@ -80,9 +81,7 @@ class Stop:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     async def finish(self, work: Coroutine[None, None, int], grace_seconds: float) -> int:
         """Run `work` to its end and answer its exit code, or 0 where it had to be cut short on request.
@@ -101,9 +100,7 @@ class Stop:
                 raise self._failure.result()
             return task.result() if task.done() else 0
         finally:
-            patience.cancel()
-            task.cancel()
-            await asyncio.gather(task, patience, return_exceptions=True)
+            await end(task, patience)
 
     async def _lose_patience(self, grace_seconds: float) -> None:
         await self._requested.wait()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.errors import DependencyLostError
-from shared.tasks import together
+from shared.tasks import end, together
 
 
 async def test_all_are_run_at_once() -> None:
@@ -63,3 +63,32 @@ async def test_a_cancellation_from_outside_reaches_all() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cancelled.is_set()
+
+
+async def test_a_task_that_swallows_its_cancellation_is_ended_nevertheless() -> None:
+    """A library that goes on after the first cancellation does not keep the process alive for ever."""
+    cancellations = 0
+
+    async def stubborn() -> None:
+        nonlocal cancellations
+        while cancellations < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancellations += 1
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await end(task, again_seconds=0.01)
+    assert task.cancelled()
+    assert cancellations == 2
+
+
+async def test_the_error_of_a_task_that_is_ended_is_of_no_interest() -> None:
+    """Whatever a task ends with, nobody waits for it any more."""
+
+    async def fails() -> None:
+        raise ValueError
+
+    await end(asyncio.create_task(fails()))
