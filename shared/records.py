@@ -46,7 +46,7 @@ class RunRecord(Record, kw_only=True):
     started_at: datetime
     ended_at: datetime | None = None
     complete: bool | None = None
-    outcomes: list[ServiceOutcome] = []
+    outcomes: list[ServiceOutcome] = msgspec.field(default_factory=list)
 
 
 class ServiceHistory(Record, kw_only=True):

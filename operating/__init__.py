@@ -1,0 +1,1 @@
+"""What operators see and steer: the command line, the page, and the truth behind both."""
