@@ -109,7 +109,7 @@ async def retry_notes(redis: Redis) -> dict[str, RetryNote]:
     """Subject → what was asked for and, if it is dealt with, what came of it. Kept for a day."""
     with redis_errors("the requests to send dead letters again"):
         kept = await redis.hgetall(keys.RETRY_REQUESTS)
-    return {subject: note for subject, text in kept.items() if (note := decode(RetryNote, text))}
+    return {str(subject): note for subject, text in kept.items() if (note := decode(RetryNote, text))}
 
 
 async def _was_done(redis: Redis, wanted: Rewind) -> bool:
