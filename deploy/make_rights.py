@@ -18,6 +18,14 @@ _NOTICE = "# Made by deploy/make_rights.py from the table of services. Replace t
 _API = "$JS.API"
 _LOOK = [f"{_API}.STREAM.INFO.{stream}" for stream in STREAMS]
 _COLLECTOR = f"{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"
+_WATCH = [
+    *_LOOK,
+    f"{_API}.CONSUMER.LIST.{keys.CHUNK_STREAM}",
+    f"{_API}.CONSUMER.INFO.{_COLLECTOR}",
+    f"{_API}.STREAM.MSG.GET.{keys.DEAD_LETTER_STREAM}",
+    f"{_API}.STREAM.MSG.DELETE.{keys.DEAD_LETTER_STREAM}",
+]
+"""For the page and the command line."""
 
 
 def nats_users(services: Iterable[Service]) -> str:
@@ -27,10 +35,9 @@ def nats_users(services: Iterable[Service]) -> str:
             *(service.channel for service in services),
             keys.POST_UPDATE_SUBJECT,
             keys.DEAD_LETTER_SUBJECTS,
-            *_LOOK,
+            *_WATCH,
             *(f"{_API}.STREAM.CREATE.{stream}" for stream in STREAMS),
             f"{_API}.STREAM.PURGE.{keys.CHUNK_STREAM}",
-            f"{_API}.CONSUMER.INFO.{_COLLECTOR}",
             f"{_API}.CONSUMER.DURABLE.CREATE.{_COLLECTOR}",
             f"{_API}.CONSUMER.CREATE.{_COLLECTOR}",
         ],
@@ -50,9 +57,10 @@ def nats_users(services: Iterable[Service]) -> str:
             f"{_API}.CONSUMER.MSG.NEXT.{keys.CHUNK_STREAM}.>",
             f"$JS.ACK.{keys.CHUNK_STREAM}.>",
         ],
+        "operator": _WATCH,
     }
-    inbox = {"producer": "_INBOX_producer.>", "ack_collector": "_INBOX_ack_collector.>", "mankeli": "_INBOX.>"}
-    users = "\n".join(_nats_user(name, subjects, inbox[name]) for name, subjects in publish.items())
+    inboxes = {name: f"_INBOX_{name}.>" for name in publish} | {"mankeli": "_INBOX.>"}
+    users = "\n".join(_nats_user(name, subjects, inboxes[name]) for name, subjects in publish.items())
     return f"{_NOTICE}\nauthorization {{\n  users = [\n{users}\n  ]\n}}\n"
 
 
@@ -73,34 +81,28 @@ def redis_users(services: Iterable[Service]) -> str:
     """The users of Redis, a line each. `default`, who may everything, is switched off."""
     per_service = [keys.ServiceKeys(service.key) for service in services]
     execution = f"~{keys.CURRENT_EXECUTION_HASH}"
+    progress = [f"&{k.progress}" for k in per_service]
+    of_services = [
+        f"~{name}"
+        for k in per_service
+        for name in (k.ordinal, k.scheduled, k.updated, k.failed, k.execution, k.chunks, k.errors)
+    ]
+    of_collector = [f"~{name}" for k in per_service for name in (k.updated, k.failed, k.execution, k.chunks, k.errors)]
     # What a client says to connect, and what the scripts do; +@connection lets it do both and see no data.
     scripts = "+@connection +evalsha +script|load +get +set +del +hset +hget +hdel +hgetall +incrby +exists +publish"
-    of_producer = [
-        *(
-            f"~{name}"
-            for k in per_service
-            for name in (k.ordinal, k.scheduled, k.updated, k.failed, k.execution, k.chunks, k.errors)
-        ),
-        execution,
-        f"~{keys.POST_UPDATE_RUNNING}",
-        f"~{keys.PRODUCER_LOCK}",
-        f"~{keys.codebook_cache('*')}",
-        f"&{keys.CURRENT_EXECUTION_HASH}",
-        *(f"&{k.progress}" for k in per_service),
-    ]
-    of_collector = [
-        *(f"~{name}" for k in per_service for name in (k.updated, k.failed, k.execution, k.chunks, k.errors)),
-        f"~{keys.POST_UPDATE_RUNNING}",
-        *(f"&{k.progress}" for k in per_service),
-    ]
+    beat = f"~{keys.PROCESSES} ~{keys.process('*')} +time +zadd +zremrangebyscore +pexpire"
+    steered = (keys.PAUSED, keys.RUN_REQUESTS, keys.RETRY_REQUESTS, keys.RUN, keys.RUNS, keys.SERVICES, keys.REWINDS)
+    watch = " ".join(f"~{name}" for name in steered) + (
+        " +zrange +mget +lrange +hlen +hkeys +lpush +ltrim +expire +multi +exec"
+    )
+    producer = [execution, f"~{keys.POST_UPDATE_RUNNING}", f"~{keys.PRODUCER_LOCK}", f"~{keys.codebook_cache('*')}"]
+    hears = [f"&{keys.CURRENT_EXECUTION_HASH}", "+subscribe +unsubscribe"]
     lines = [
         "user default off",
-        _redis_user("producer", [*of_producer, scripts, "+subscribe +unsubscribe"]),
-        _redis_user("ack_collector", [*of_collector, scripts]),
-        _redis_user(
-            "mankeli",
-            [execution, f"&{keys.CURRENT_EXECUTION_HASH}", "+@connection +get +subscribe +unsubscribe"],
-        ),
+        _redis_user("producer", [*of_services, *producer, *hears, *progress, scripts, beat, watch]),
+        _redis_user("ack_collector", [*of_collector, f"~{keys.POST_UPDATE_RUNNING}", *progress, scripts, beat]),
+        _redis_user("mankeli", [execution, *hears, "+@connection +get"]),
+        _redis_user("operator", [*of_services, f"~{keys.PRODUCER_LOCK}", scripts, beat, watch]),
     ]
     return "\n".join(lines) + "\n"
 

@@ -52,10 +52,10 @@ class Queues(Record, kw_only=True):
 async def read_queues(client: Client) -> Queues:
     """Ask the server. Blocks for some seconds at most; raises DependencyLostError."""
     chunks, consumers, feedback, letters = await asyncio.gather(
-        _ask(client, f"STREAM.INFO.{keys.CHUNK_STREAM}"),
-        _ask(client, f"CONSUMER.LIST.{keys.CHUNK_STREAM}"),
-        _ask(client, f"CONSUMER.INFO.{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"),
-        _ask(client, f"STREAM.INFO.{keys.DEAD_LETTER_STREAM}", subjects_filter=keys.DEAD_LETTER_SUBJECTS),
+        ask(client, f"STREAM.INFO.{keys.CHUNK_STREAM}"),
+        ask(client, f"CONSUMER.LIST.{keys.CHUNK_STREAM}"),
+        ask(client, f"CONSUMER.INFO.{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"),
+        ask(client, f"STREAM.INFO.{keys.DEAD_LETTER_STREAM}", subjects_filter=keys.DEAD_LETTER_SUBJECTS),
     )
     state = chunks["state"] if chunks else {"messages": 0}
     counted: dict[str, int] = {}
@@ -84,8 +84,11 @@ def _consumer(info: dict[str, Any]) -> Consumer:
     )
 
 
-async def _ask(client: Client, what: str, **request: object) -> dict[str, Any] | None:
-    """The answer of JetStream's API; None where there is no such stream or consumer. Raises DependencyLostError."""
+async def ask(client: Client, what: str, **request: object) -> dict[str, Any] | None:
+    """What JetStream's API answers; None where there is no such stream, consumer or message.
+
+    Blocks for a few seconds at most. Raises DependencyLostError.
+    """
     try:
         message = await client.request(f"$JS.API.{what}", orjson.dumps(request) if request else b"", _ANSWER_SECONDS)
     except (nats.errors.Error, TimeoutError, OSError) as error:

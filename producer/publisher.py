@@ -52,6 +52,8 @@ class Publisher:
         self, batch: Batch, execution: str, position: int, reason: DeadLetterReason, error_text: str | None
     ) -> None:
         entity = batch.entities[position]
+        subject = keys.dead_letter_subject(batch.service.channel, entity_id(entity))
+        earlier = await self._broker.dead_letter(subject)
         letter = encode_dead_letter(
             service=batch.service.name,
             channel=batch.service.channel,
@@ -59,9 +61,9 @@ class Publisher:
             reason=reason,
             error_text=error_text,
             entity=entity,
+            earlier=earlier.data if earlier else None,
             max_bytes=self.max_message_bytes,
         )
-        subject = keys.dead_letter_subject(batch.service.channel, entity_id(entity))
         await self._broker.publish(keys.DEAD_LETTER_STREAM, subject, letter, f"{execution}:dead:{position}")
 
     async def take_back(self, service: Service) -> None:

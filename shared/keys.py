@@ -130,6 +130,11 @@ def dead_letter_subject(channel: str, entity_id: str) -> str:
     return f"DEAD_LETTER.{channel}.{token}"
 
 
+def dead_letter_subjects(channel: str | None) -> str:
+    """The subjects of all dead letters of a channel, or of all channels, as one pattern."""
+    return f"DEAD_LETTER.{channel}.>" if channel else DEAD_LETTER_SUBJECTS
+
+
 def message_id(execution: str, chunk_id: str, attempt: int) -> str:
     """The Nats-Msg-Id of a chunk: a repeated publish is dropped by the broker, a new attempt is not."""
     return f"{execution}:{chunk_id}:{attempt}"

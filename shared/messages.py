@@ -40,6 +40,12 @@ class _Metadata(msgspec.Struct):
     modificationOrdinal: int | None = None  # noqa: N815 - SISU's name
 
 
+class _EarlierLetter(msgspec.Struct):
+    failedAt: str  # noqa: N815 - as below
+    firstFailedAt: str | None = None  # noqa: N815
+    count: int = 1
+
+
 class _Versioned(msgspec.Struct):
     metadata: _Metadata | None = None
 
@@ -83,14 +89,18 @@ def encode_dead_letter(
     reason: DeadLetterReason,
     error_text: str | None,
     entity: Entity,
+    earlier: bytes | None,
     max_bytes: int,
 ) -> bytes:
     """The message that keeps an entity which was not delivered, in at most `max_bytes`.
 
-    ``{"service", "channel", "executionHash", "reason", "id", "ordinal", "entityBytes", "failedAt", "error",
-    "entity"}``: `ordinal` is that of the entity's last change, or null; `error` is the mankeli's text, cut where it
-    would not fit, or null; `entity` is the entity as SISU wrote it, or null where that would not fit.
+    ``{"service", "channel", "executionHash", "reason", "id", "ordinal", "entityBytes", "failedAt", "firstFailedAt",
+    "count", "error", "entity"}``: `ordinal` is that of the entity's last change, or null; `error` is the mankeli's
+    text, cut where it would not fit, or null; `entity` is the entity as SISU wrote it, or null where that would not
+    fit. `earlier` is the letter of the entity's last failure, if there is one.
     """
+    failed_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    first, count = _failures(earlier)
     head = {
         "service": service,
         "channel": channel,
@@ -99,7 +109,9 @@ def encode_dead_letter(
         "id": entity_id(entity),
         "ordinal": entity_ordinal(entity),
         "entityBytes": len(entity),
-        "failedAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "failedAt": failed_at,
+        "firstFailedAt": first or failed_at,
+        "count": count + 1,
         "error": error_text,
     }
     text = orjson.dumps(head)
@@ -108,3 +120,14 @@ def encode_dead_letter(
         text = orjson.dumps(head | {"error": error_text})
     body = bytes(entity) if len(text) + len(b',"entity":') + len(entity) <= max_bytes else b"null"
     return text[:-1] + b',"entity":' + body + b"}"
+
+
+def _failures(earlier: bytes | None) -> tuple[str | None, int]:
+    """When the entity of an earlier letter first failed, and how often it did."""
+    if earlier is None:
+        return None, 0
+    try:
+        letter = msgspec.json.decode(earlier, type=_EarlierLetter)
+    except msgspec.DecodeError:  # somebody else's message
+        return None, 0
+    return letter.firstFailedAt or letter.failedAt, letter.count

@@ -21,7 +21,9 @@ LEAST_MAX_BYTES = 28 * 1024
 """A server's smallest max_payload that is accepted, less the headers."""
 
 
-def dead_letter(entity: bytes, max_bytes: int = 1_000_000, error_text: str | None = None) -> bytes:
+def dead_letter(
+    entity: bytes, max_bytes: int = 1_000_000, error_text: str | None = None, earlier: bytes | None = None
+) -> bytes:
     return encode_dead_letter(
         service="PERSON",
         channel="ORI_PERSON_CHANNEL",
@@ -29,6 +31,7 @@ def dead_letter(entity: bytes, max_bytes: int = 1_000_000, error_text: str | Non
         reason=DeadLetterReason.REJECTED,
         error_text=error_text,
         entity=Entity(entity),
+        earlier=earlier,
         max_bytes=max_bytes,
     )
 
@@ -86,7 +89,7 @@ def test_a_dead_letter_says_what_happened_to_which_entity() -> None:
     letter = dead_letter(entity, error_text="unique constraint")
     fields = json.loads(letter)
     assert letter.endswith(b',"entity":' + entity + b"}")
-    assert {name: value for name, value in fields.items() if name != "failedAt"} == {
+    assert {name: value for name, value in fields.items() if "ailedAt" not in name} == {
         "service": "PERSON",
         "channel": "ORI_PERSON_CHANNEL",
         "executionHash": EXECUTION,
@@ -94,10 +97,22 @@ def test_a_dead_letter_says_what_happened_to_which_entity() -> None:
         "id": "otm-1",
         "ordinal": None,
         "entityBytes": len(entity),
+        "count": 1,
         "error": "unique constraint",
         "entity": {"id": "otm-1", "credits": 5.0},
     }
     assert fields["failedAt"].endswith("+00:00")
+    assert fields["firstFailedAt"] == fields["failedAt"]
+
+
+def test_a_dead_letter_says_how_often_its_entity_failed_and_since_when() -> None:
+    """A later letter keeps the time of the first one, and counts on; what is no letter is ignored."""
+    entity = b'{"id":"otm-1","metadata":{"modificationOrdinal":12}}'
+    first = json.loads(dead_letter(entity))
+    third = json.loads(dead_letter(entity, earlier=dead_letter(entity, earlier=json.dumps(first).encode())))
+    assert (third["count"], third["firstFailedAt"], third["ordinal"]) == (3, first["failedAt"], 12)
+    assert json.loads(dead_letter(entity, earlier=b"no letter"))["count"] == 1
+    assert json.loads(dead_letter(entity, earlier=b'{"failedAt": 1}'))["count"] == 1
 
 
 def test_a_dead_letter_has_its_entity_as_long_as_it_fits() -> None:
