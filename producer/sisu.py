@@ -78,11 +78,17 @@ class SisuClient:
     """Fetches batches. One fetch at a time."""
 
     def __init__(
-        self, settings: ProducerSettings, codebooks: CodebookCache, *, first_pause_seconds: float = FIRST_PAUSE_SECONDS
+        self,
+        settings: ProducerSettings,
+        codebooks: CodebookCache,
+        *,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self._settings = settings
         self._codebooks = codebooks
         self._first_pause_seconds = first_pause_seconds
+        self._attempts = attempts
         self._one_at_a_time = asyncio.Lock()
         self.wait: SisuWait | None = None
         """The pause that is being made before SISU is asked again."""
@@ -106,7 +112,7 @@ class SisuClient:
         """
         async with self._one_at_a_time:
             retrying = tenacity.AsyncRetrying(
-                stop=tenacity.stop_after_attempt(ATTEMPTS),
+                stop=tenacity.stop_after_attempt(self._attempts),
                 retry=tenacity.retry_if_exception_type(TransientError),
                 wait=self._pause_seconds,
                 before_sleep=self._note_pause(service),
@@ -116,7 +122,9 @@ class SisuClient:
                 return await retrying(self._attempt, service, since, limit or self._settings.fetch_amount)
             except TransientError as error:
                 kind = FetchError if error.reached else SisuUnreachableError
-                raise kind(f"{service.name}: SISU at {self.address(service)}: {error} ({ATTEMPTS} attempts)") from error
+                raise kind(
+                    f"{service.name}: SISU at {self.address(service)}: {error} ({self._attempts} attempts)"
+                ) from error
             except BadAnswerError as error:
                 raise FetchError(f"{service.name}: SISU at {self.address(service)}: {error}") from error
             finally:

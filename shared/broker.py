@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -42,7 +42,7 @@ _PUBLISH_TIMEOUT_SECONDS = 5.0
 _PUBLISH_DEADLINE_SECONDS = 60.0
 """How long a message is offered before the broker counts as lost, or as refusing."""
 _RETRY_PAUSE_SECONDS = 0.5
-_LEAST_MAX_PAYLOAD_BYTES = 32 * 1024
+LEAST_MAX_PAYLOAD_BYTES = 32 * 1024
 _REFUSED_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked", "authentication")
 
 
@@ -86,24 +86,17 @@ class Broker:
             raise DependencyLostError(
                 f"NATS at {broker._where} cannot be reached: {describe(broker._last_error or error)}"
             ) from error
-        if broker.client.max_payload < _LEAST_MAX_PAYLOAD_BYTES:
+        if broker.client.max_payload < LEAST_MAX_PAYLOAD_BYTES:
             raise ConfigurationError(
                 f"NATS at {broker._where} has a max_payload of {broker.client.max_payload} bytes: "
-                f"{_LEAST_MAX_PAYLOAD_BYTES} are needed at least, or hardly an entity would fit into a message"
+                f"{LEAST_MAX_PAYLOAD_BYTES} are needed at least, or hardly an entity would fit into a message"
             )
         await broker.ensure_streams()
         return broker
 
     async def _connect(self, name: str) -> None:
-        settings = self._settings
         await self.client.connect(
-            servers=[address.strip() for address in settings.nats_uri.get_secret_value().split(",")],
-            name=name,
-            token=settings.nats_token.get_secret_value() if settings.nats_token else None,
-            user_credentials=str(settings.nats_creds_path) if settings.nats_creds_path else None,
-            tls=_tls(settings),
-            # An inbox of its own: who may listen to all of `_INBOX` hears what others are sent.
-            inbox_prefix=f"_INBOX_{name}",
+            **client_options(self._settings, name),
             connect_timeout=5,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
@@ -220,6 +213,19 @@ class Broker:
 
     async def _on_reconnected(self) -> None:
         log.info(Event.NATS_RECONNECTED)
+
+
+def client_options(settings: CommonSettings, name: str) -> dict[str, Any]:
+    """What `Client.connect` needs to reach the servers of the settings, and to be let in, as `name`."""
+    return {
+        "servers": [address.strip() for address in settings.nats_uri.get_secret_value().split(",")],
+        "name": name,
+        "token": settings.nats_token.get_secret_value() if settings.nats_token else None,
+        "user_credentials": str(settings.nats_creds_path) if settings.nats_creds_path else None,
+        "tls": _tls(settings),
+        # An inbox of its own: who may listen to all of `_INBOX` hears what others are sent.
+        "inbox_prefix": f"_INBOX_{name}",
+    }
 
 
 def describe(error: Exception | None) -> str:

@@ -98,6 +98,12 @@ class CollectorSettings(CommonSettings):
     collector_port: Port = 3003
 
 
+class OperatorSettings(CommonSettings):
+    """The settings of the command line, for what concerns no SISU."""
+
+    timezone: TimeZone = ZoneInfo("Europe/Helsinki")
+
+
 class ProducerSettings(CommonSettings):
     """The settings of the producer."""
 

@@ -74,16 +74,20 @@ async def ensure_stream(jetstream: JetStreamContext, wanted: StreamConfig) -> No
             await jetstream.add_stream(wanted)
             log.info(Event.STREAM_CREATED, stream=name)
             return
-    differences = [
+    if wrong := differences(actual, wanted):
+        raise ConfigurationError(
+            f"the NATS stream {name} is not configured as it must be: {'; '.join(wrong)}. "
+            f"Edit it (nats stream edit {name}), or remove it once nothing in it is needed, and start again"
+        )
+
+
+def differences(actual: StreamConfig, wanted: StreamConfig) -> list[str]:
+    """What is not as it must be, in words."""
+    return [
         f"{field} is {_plain(getattr(actual, field))}, must be {_plain(getattr(wanted, field))}"
         for field in _MUST_AGREE
         if _plain(getattr(actual, field)) != _plain(getattr(wanted, field))
     ]
-    if differences:
-        raise ConfigurationError(
-            f"the NATS stream {name} is not configured as it must be: {'; '.join(differences)}. "
-            f"Edit it (nats stream edit {name}), or remove it once nothing in it is needed, and start again"
-        )
 
 
 async def ensure_collector_consumer(jetstream: JetStreamContext) -> None:
