@@ -77,7 +77,7 @@ async def _nats(settings: ProducerSettings, connected: Connections) -> list[Find
     if client.max_payload < LEAST_MAX_PAYLOAD_BYTES:
         text = f"max_payload is {client.max_payload} bytes: {LEAST_MAX_PAYLOAD_BYTES} are needed at least"
         return [Finding(subject="NATS", result="error", text=text)]
-    version = client.connected_server_version
+    version = str(client.connected_server_version).strip("<>").rpartition(" ")[2]
     body_bytes = client.max_payload - HEADERS_MAX_BYTES
     findings = [Finding(subject="NATS", result="ok", text=f"{version} answers; messages of {body_bytes} bytes fit")]
     channels = [service.channel for service in settings.service_table()]

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from operating.snapshot import Snapshot, Verdict
 from shared.records import BatchState, ProducerState
 
-STILL_SECONDS = 10.0
+STILL_SECONDS = 5.0
 """A batch in which nothing settles for longer is looked into."""
 
 

@@ -75,6 +75,8 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         if not await lock.acquire(stop, 2 * LIFE_SECONDS if once else None):
             return _never_active(stop)
         stack.push_async_callback(_release, lock)
+        journal.phase("fetching")
+        await heartbeat.beat()  # or for some seconds nobody would seem to have the lock
         async with stop.background(lock.keep(), wakeup.listen(), control.listen()):
             await runner.forget_one_time_services()
             with suppress(Stopped):

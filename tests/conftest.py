@@ -16,6 +16,7 @@ from nats.js.errors import NotFoundError
 from demo.server_programs import ServerError
 from demo.servers import Server
 from tests.support import servers
+from tests.support.installation import installation  # noqa: F401 - a fixture for all
 from tests.support.limits import run_test
 
 MakeServer = Callable[..., Server]
