@@ -13,6 +13,9 @@ from shared.records import BatchState, ProducerState
 STILL_SECONDS = 5.0
 """A batch in which nothing settles for longer is looked into."""
 
+STARTING_SECONDS = 2.0
+"""Until a producer that starts has the lock, if it is to be had, and has said so."""
+
 
 def explain(snapshot: Snapshot, timezone: ZoneInfo) -> Verdict:
     """The verdict. Times in its sentence are of this time zone."""
@@ -29,6 +32,11 @@ def explain(snapshot: Snapshot, timezone: ZoneInfo) -> Verdict:
 
 
 def _without_producer(snapshot: Snapshot) -> Verdict:
+    starting = [
+        beat for beat in snapshot.producers if (snapshot.at - beat.started_at).total_seconds() < STARTING_SECONDS
+    ]
+    if starting:
+        return Verdict(code="starting", well=True, sentence="A producer is starting.")
     if snapshot.lock_held:
         return _bad(
             "lock_held",

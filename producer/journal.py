@@ -1,5 +1,6 @@
 """What the producer is doing, for its heartbeat, and what became of its runs, kept small in Redis. Decides nothing."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -34,6 +35,8 @@ class Journal:
         self._importer = importer
         self._sisu = sisu
         self._state = ProducerState(panic_timeout_seconds=panic_timeout_seconds)
+        self.changed = asyncio.Event()
+        """Set when the producer begins to do something else."""
 
     def state(self) -> ProducerState:
         """What the producer is doing now."""
@@ -46,6 +49,7 @@ class Journal:
         """The producer begins to do something else."""
         self._state.phase = phase
         self._state.next_run_at = next_run_at
+        self.changed.set()
 
     async def run_started(self, run_id: str, trigger: Trigger, services: Sequence[Service]) -> None:
         """A run begins. One that a dead producer left behind is kept as it was. Raises DependencyLostError."""

@@ -68,7 +68,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         listener = listen(settings.http_host, [settings.port])
         app = make_app(Health(redis, broker, lambda: importer.is_progressing))
         await stack.enter_async_context(serving(app, listener, stop))
-        heartbeat = Heartbeat(scripts, "producer", journal.state, port_of(listener))
+        heartbeat = Heartbeat(scripts, "producer", journal.state, port_of(listener), journal.changed)
         await stack.enter_async_context(heartbeat.beating(stop))
         log.info(Event.STARTED, process="producer", services=len(services))
         # With --once: long enough for the lock of a producer that died to expire.
@@ -76,7 +76,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
             return _never_active(stop)
         stack.push_async_callback(_release, lock)
         journal.phase("fetching")
-        await heartbeat.beat()  # or for some seconds nobody would seem to have the lock
+        await control.look()
         async with stop.background(lock.keep(), wakeup.listen(), control.listen()):
             await runner.forget_one_time_services()
             with suppress(Stopped):

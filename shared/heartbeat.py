@@ -18,12 +18,14 @@ from shared.redis_client import Scripts, redis_errors
 from shared.stop import Stop
 
 EVERY_SECONDS = 2.0
+_AT_LEAST_SECONDS = 0.1
+"""Between two beats, however much changes."""
 LIFE_SECONDS = 15.0
 """Without a beat for so long a process counts as dead: long enough for a pause or a reconnect."""
 
 
 class Heartbeat:
-    """The beat of this process. `state` answers what it does now."""
+    """The beat of this process: `state` answers what it does; `changed` is set when that is worth a beat at once."""
 
     def __init__(
         self,
@@ -31,9 +33,11 @@ class Heartbeat:
         kind: Literal["producer", "ack_collector"],
         state: Callable[[], ProducerState | CollectorState],
         port: int | None,
+        changed: asyncio.Event | None = None,
     ) -> None:
         self._scripts = scripts
         self._state = state
+        self._changed = changed or asyncio.Event()
         host, pid = socket.gethostname(), os.getpid()
         self._beat = Beat(
             process_id=f"{kind}:{host}:{pid}:{token_hex(3)}",
@@ -56,8 +60,12 @@ class Heartbeat:
 
     async def _keep(self) -> None:
         while True:
+            self._changed.clear()
             await self.beat()
-            await asyncio.sleep(EVERY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_SECONDS):
+                    await self._changed.wait()
+            await asyncio.sleep(_AT_LEAST_SECONDS)
 
     async def beat(self) -> None:
         """Say once that the process is alive. Raises DependencyLostError."""

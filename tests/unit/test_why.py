@@ -33,7 +33,16 @@ def batch(still_seconds: float) -> BatchState:
 
 def beat(kind: str, state: ProducerState | None = None) -> Beat:
     """A process that is alive."""
-    return Beat(process_id=kind, kind=kind, host="h", pid=1, version="0", started_at=AT, beat_at=AT, producer=state)
+    return Beat(
+        process_id=kind,
+        kind=kind,
+        host="h",
+        pid=1,
+        version="0",
+        started_at=AT - timedelta(hours=1),
+        beat_at=AT,
+        producer=state,
+    )
 
 
 def consumer(name: str, **counts: int) -> Consumer:
