@@ -67,6 +67,7 @@ class Collector:
                 await message.give_back()
                 raise
             else:
+                metrics.FEEDBACK_LAG_SECONDS.observe(message.age_seconds())
                 await message.acknowledge()
             self.handled += 1
 

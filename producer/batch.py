@@ -90,8 +90,11 @@ class BatchImporter:
     @property
     def is_progressing(self) -> bool:
         """Whether the batch in flight, if there is one, settled, split or was taken up within the panic time-out."""
-        seconds = self._in_flight.seconds_unchanged(self._clock()) if self._in_flight else 0.0
-        return seconds < self._patience.panic_timeout_seconds
+        return self.still_seconds() < self._patience.panic_timeout_seconds
+
+    def still_seconds(self) -> float:
+        """For how long nothing of the batch in flight has settled; 0 without one."""
+        return self._in_flight.seconds_unchanged(self._clock()) if self._in_flight else 0.0
 
     async def import_batch(self, batch: Batch, ledger: Ledger) -> Imported:
         """Publish a batch and return when its ordinal has moved on.

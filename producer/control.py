@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 from redis.asyncio import Redis
 
-from shared import keys
+from shared import keys, metrics
 from shared.events import Event
 from shared.records import Note, RetryNote, decode, encode
 from shared.redis_client import redis_errors
@@ -53,6 +53,7 @@ class Control:
                 paused, run_of, retries = await pipeline.execute()
         # A pause whose note cannot be read, for somebody set it by hand, is a pause all the same.
         self.pause = None if paused is None else decode(Note, paused) or _UNKNOWN
+        metrics.PAUSED.set(self.pause is not None)
         self.run_of = frozenset(run_of)
         notes = {subject: decode(RetryNote, text) for subject, text in retries.items()}
         self.retries = {subject: note for subject, note in notes.items() if note and not note.outcome}

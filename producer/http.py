@@ -31,11 +31,15 @@ Answer = TypeVar("Answer")
 class TransientError(ImporterError):
     """An attempt failed in a way that may pass."""
 
-    def __init__(self, reason: str, retry_after_seconds: float | None = None, *, reached: bool = True) -> None:
+    def __init__(
+        self, reason: str, retry_after_seconds: float | None = None, *, reached: bool = True, kind: str = "answer"
+    ) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
         self.reached = reached
         """Whether a server answered at all."""
+        self.kind = kind
+        """One of a few fixed words, for a metric: tls, timeout, connection, answer, or the status."""
 
 
 class NoAuth(AuthBase):

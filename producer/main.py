@@ -23,6 +23,7 @@ from producer.runner import Runner
 from producer.schedule import Woken, next_due, wait_until_due
 from producer.sisu import CodebookCache, SisuClient
 from producer.wakeup import Wakeup
+from shared import metrics
 from shared.broker import Broker
 from shared.errors import DependencyLostError, Stopped
 from shared.events import Event
@@ -58,6 +59,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         wakeup = Wakeup(redis, [ServiceKeys(service.key).progress for service in services])
         patience = Patience(settings.panic_timeout_seconds, settings.update_retry_limit, settings.dead_letter_limit)
         importer = BatchImporter(publisher, wakeup, patience, settings.max_chunk_size)
+        metrics.STILL_SECONDS.set_function(importer.still_seconds)
         sisu = SisuClient(settings, CodebookCache(redis))
         control = Control(redis)
         journal = Journal(redis, importer, sisu, settings.panic_timeout_seconds)
@@ -76,6 +78,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
             return _never_active(stop)
         stack.push_async_callback(_release, lock)
         journal.phase("fetching")
+        metrics.ACTIVE.set(1)
         await control.look()
         async with stop.background(lock.keep(), wakeup.listen(), control.listen()):
             await runner.forget_one_time_services()

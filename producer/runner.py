@@ -162,6 +162,7 @@ class Runner:
             metrics.SERVICE_FAILURES.labels(service.name).inc()
             log.error(Event.SERVICE_FAILED, reason=str(error))
             return totals.outcome(service, "failed", str(error))
+        metrics.LAST_SUCCESS.labels(service.name).set_to_current_time()
         outcome = totals.outcome(service, "settled")
         log.info(
             Event.SERVICE_FINISHED,

@@ -159,10 +159,13 @@ class SisuClient:
 
     def _note_pause(self, service: Service) -> Callable[[tenacity.RetryCallState], None]:
         def note(state: tenacity.RetryCallState) -> None:
-            reason = str(state.outcome.exception()) if state.outcome else "unknown"
+            error = state.outcome.exception() if state.outcome else None
+            reason = str(error)
             pause_seconds = round(state.upcoming_sleep, 1)
             self.wait = SisuWait(service=service.name, reason=reason, until=now() + timedelta(seconds=pause_seconds))
-            metrics.FETCH_RETRIES.labels(service.name).inc()
+            metrics.FETCH_RETRIES.labels(
+                service.name, error.kind if isinstance(error, TransientError) else "other"
+            ).inc()
             log.warning(
                 Event.FETCH_RETRIED,
                 service=service.name,
@@ -204,11 +207,11 @@ class SisuClient:
                 self._judge(response, service)
                 return read_body(response, deadline, abandoned)
         except requests.exceptions.SSLError as error:
-            raise TransientError(f"TLS failed: {innermost(error)}", reached=False) from error
+            raise TransientError(f"TLS failed: {innermost(error)}", reached=False, kind="tls") from error
         except requests.exceptions.Timeout as error:
-            raise TransientError(f"no answer within {timeout_seconds:g} s", reached=False) from error
+            raise TransientError(f"no answer within {timeout_seconds:g} s", reached=False, kind="timeout") from error
         except requests.exceptions.ConnectionError as error:
-            raise TransientError(f"no connection: {innermost(error)}", reached=False) from error
+            raise TransientError(f"no connection: {innermost(error)}", reached=False, kind="connection") from error
         except (requests.exceptions.RequestException, HTTPError, OSError) as error:
             raise TransientError(f"the answer broke off: {type(error).__name__}") from error
 
@@ -226,7 +229,7 @@ class SisuClient:
             asked = retry_after_seconds(response.headers.get("Retry-After"))
             if asked is not None and asked > RETRY_AFTER_MAX_SECONDS:
                 raise FetchError(f"{where} answers {status} and asks to wait {asked:.0f} s, longer than a run waits")
-            raise TransientError(f"status {status}", asked)
+            raise TransientError(f"status {status}", asked, kind=str(status))
         if response.is_redirect:
             raise FetchError(f"{where} redirects to {urlsplit(response.headers['Location']).netloc}: check the address")
         raise FetchError(f"{where} answers {status} for {service.path}")

@@ -53,6 +53,10 @@ class Received:
     data: bytes
     _message: Msg
 
+    def age_seconds(self) -> float:
+        """How long ago the broker took it, by the clocks of both machines."""
+        return max(0.0, time.time() - self._message.metadata.timestamp.timestamp())
+
     async def acknowledge(self) -> None:
         """It had its effect."""
         with suppress(nats.errors.Error):

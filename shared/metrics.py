@@ -25,13 +25,21 @@ SETTLE_SECONDS = Histogram(
 )
 FETCH_SECONDS = Histogram("importer_fetch_seconds", "One good attempt at SISU.", ["service"], buckets=_SECONDS)
 FETCHED_BYTES = Histogram("importer_fetched_bytes", "The size of SISU's answers.", ["service"], buckets=_BYTES)
-FETCH_RETRIES = Counter("importer_fetch_retries_total", "Attempts at SISU that were repeated.", ["service"])
+FETCH_RETRIES = Counter("importer_fetch_retries_total", "Attempts at SISU that were repeated.", ["service", "reason"])
 CHUNKS = Counter("importer_chunks_total", "Chunks published, by why: first, split or resent.", ["service", "kind"])
 DEAD_LETTERS = Counter("importer_dead_letters_total", "Entities kept as dead letters.", ["service", "reason"])
 RUNS = Counter("importer_runs_total", "Runs, by result: complete or incomplete.", ["result"])
 RUN_SECONDS = Histogram(
     "importer_run_seconds", "Whole runs.", buckets=(1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 8 * 3600, 24 * 3600)
 )
+LAST_SUCCESS = Gauge(
+    "importer_service_last_success_timestamp_seconds",
+    "When all that SISU had of a service was settled last, by this process.",
+    ["service"],
+)
+ACTIVE = Gauge("importer_producer_active", "Whether this producer holds the lock: 1, or 0 while it stands by.")
+PAUSED = Gauge("importer_paused", "Whether an operator has paused the import: 1 or 0.")
+STILL_SECONDS = Gauge("importer_batch_still_seconds", "For how long nothing of the batch in flight has settled.")
 SERVICE_FAILURES = Counter("importer_service_failures_total", "Services that failed in a run.", ["service"])
 
 # --- the ack_collector -----------------------------------------------------------------------------------------------

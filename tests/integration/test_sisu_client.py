@@ -13,10 +13,9 @@ import requests
 from structlog.testing import capture_logs
 
 from demo.sisu import Credentials, SisuSimulator, Tls
-from producer import sisu as module
 from producer.answers import Batch
 from producer.http import authentication, retry_after_seconds
-from producer.sisu import CodebookCache, SisuClient
+from producer.sisu import ATTEMPTS, CodebookCache, SisuClient
 from shared import keys
 from shared.errors import (
     ConfigurationError,
@@ -79,9 +78,9 @@ def settings_for(uri: str, **others: Any) -> ProducerSettings:
     return ProducerSettings(**{"nats_uri": "nats://unused", "redis_uri": "redis://unused", **addresses, **others})
 
 
-def client_of(sisu: SisuSimulator | str, cache: Any = None, **others: Any) -> SisuClient:
+def client_of(sisu: SisuSimulator | str, cache: Any = None, attempts: int = ATTEMPTS, **others: Any) -> SisuClient:
     uri = sisu if isinstance(sisu, str) else sisu.uri
-    return SisuClient(settings_for(uri, **others), cache or NoCache(), first_pause_seconds=0.001)
+    return SisuClient(settings_for(uri, **others), cache or NoCache(), first_pause_seconds=0.001, attempts=attempts)
 
 
 def bodies(batch: Batch) -> list[bytes]:
@@ -401,15 +400,12 @@ async def test_a_fetch_can_be_abandoned(sisu: SisuSimulator, how: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "details"), [("hang", {}), ("drip", {"pause_seconds": 0.02})], ids=["hanging", "dripping"]
 )
-async def test_no_attempt_takes_longer_than_it_may(
-    sisu: SisuSimulator, monkeypatch: pytest.MonkeyPatch, kind: str, details: dict[str, Any]
-) -> None:
+async def test_no_attempt_takes_longer_than_it_may(sisu: SisuSimulator, kind: str, details: dict[str, Any]) -> None:
     """A SISU that says nothing, or a byte now and then for ever, is given up after the time that the settings allow."""
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
     sisu.fault(kind, service="PERSON", times=None, **details)
     async with asyncio.timeout(5):
         with pytest.raises(FetchError, match=r"no answer within 0\.3 s|took too long"):
-            await client_of(sisu, sis_timeout_seconds=0.3).fetch(PERSON, 0)
+            await client_of(sisu, attempts=2, sis_timeout_seconds=0.3).fetch(PERSON, 0)
     assert len([request for request in sisu.requests if request.fault == kind]) == 2
 
 
@@ -428,11 +424,10 @@ async def test_nobody_there_is_told_apart(sisu: SisuSimulator, service: Service)
         await client_of(sisu).fetch(service, 0)
 
 
-async def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_is_told() -> None:
     """A name that nobody knows is named."""
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
     with pytest.raises(SisuUnreachableError, match=r"SISU at http://sisu\.invalid: no connection: "):
-        await client_of("http://sisu.invalid").fetch(PERSON, 0)
+        await client_of("http://sisu.invalid", attempts=1).fetch(PERSON, 0)
 
 
 async def test_a_sisu_that_comes_back_is_found(sisu: SisuSimulator, pauses: list[float]) -> None:
@@ -617,11 +612,8 @@ async def test_what_is_no_codebook_in_redis_is_ignored(sisu: SisuSimulator, redi
     ids=["password", "token", "certificate and key"],
 )
 @pytest.mark.parametrize("fault", ["none there", "status", "401", "redirect", "html", "truncated", "no_progress"])
-async def test_no_secret_is_in_an_error_or_a_log(
-    certificates: Path, settings: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_secret_is_in_an_error_or_a_log(certificates: Path, settings: dict[str, str], fault: str) -> None:
     """However a request fails, neither the error, nor its causes, nor a line of the log has the credentials."""
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
     if "api_key" in settings:
         settings = {
             **settings,
@@ -638,7 +630,7 @@ async def test_no_secret_is_in_an_error_or_a_log(
         else:
             sisu.fault(fault, service="PERSON", times=None)
         with pytest.raises(ImporterError) as failed:
-            await client_of(sisu, **settings).fetch(PERSON, 0)
+            await client_of(sisu, attempts=2, **settings).fetch(PERSON, 0)
     error: BaseException | None = failed.value
     while error:
         assert SECRET not in f"{error} {error!r}"
