@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lock clean
+.PHONY: demo test faults soak check lock clean
 
 # One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running.
 demo: $(READY)
@@ -12,6 +12,14 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Everything that can go wrong, the slow ones among it.
+faults: $(READY)
+	$(BIN)/python -m pytest tests/faults -m ""
+
+# Faults at random for SECONDS, then quiet, then the verdict. The same SEED does the same again, as far as a machine can.
+soak: $(READY)
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 check: $(READY)
 	$(BIN)/ruff format --check .

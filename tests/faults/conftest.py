@@ -1,0 +1,25 @@
+"""Worlds for the fault tests. `slow` ones are run by `make faults` only."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeServer
+from tests.faults.world import World
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture
+def make_world(make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path) -> Iterator[MakeWorld]:
+    """Make a world: `make_world(nats_config="", redis_config="", …)`, the rest is World's. One for each test."""
+    with ExitStack() as stack:
+
+        def make(*, nats_config: str = "", redis_config: str = "", **options: Any) -> World:
+            nats, redis = make_nats(config=nats_config), make_redis(config=redis_config)
+            return World(stack, nats, redis, tmp_path, **options)
+
+        yield make

@@ -1,0 +1,272 @@
+"""The invariants of FAULTS, each a function of a history: it returns if the invariant holds, else AssertionError.
+
+They know nothing of the product's code: only names of the contract, which are what mankelis and operators see.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+
+from tests.faults.history import History, Sample
+
+Edge = tuple[int, int]
+SECOND_NS = 1_000_000_000
+
+
+def check_i1(history: History) -> None:
+    """I1: ordinal = X ⇒ every entity of every page up to X was processed by a mankeli, or is a dead letter.
+
+    Under the execution that advanced it: from ordinal 0 to X there must be a way over pages that SISU served, each of
+    them wholly processed under one execution, before X was seen in Redis.
+    """
+    for service in {sample.service for sample in history.samples}:
+        steps = _fulfilled(history, service)
+        seen: set[int] = set()
+        for sample in history.samples:
+            if sample.service != service or not sample.ordinal or sample.ordinal in seen:
+                continue
+            seen.add(sample.ordinal)
+            passable = {edge for edge, at_ns in steps.items() if at_ns <= sample.at_ns}
+            reached = _reachable(0, passable)
+            assert sample.ordinal in reached, (
+                f"I1: {service} has the ordinal {sample.ordinal} (execution {sample.execution}), but what was "
+                f"processed by then reaches only {max(reached)}; {_unprocessed(history, service, max(reached))}"
+            )
+
+
+def check_i2(history: History) -> None:
+    """I2: 0 ≤ FAILED ≤ UPDATED ≤ SCHEDULED; monotone within an execution."""
+    for sample in history.samples:
+        if sample.execution is None:
+            continue
+        counters = (sample.failed, sample.updated, sample.scheduled)
+        assert None not in counters, f"I2: a counter is missing: {sample}"
+        assert 0 <= sample.failed <= sample.updated <= sample.scheduled, f"I2: out of bounds: {sample}"  # type: ignore[operator]
+    for before, after in _within_executions(history):
+        assert before.scheduled == after.scheduled, f"I2: SCHEDULED changed: {before} then {after}"
+        assert before.updated <= after.updated, f"I2: UPDATED went back: {before} then {after}"  # type: ignore[operator]
+        assert before.failed <= after.failed, f"I2: FAILED went back: {before} then {after}"  # type: ignore[operator]
+
+
+def check_i3(history: History) -> None:
+    """I3: stale, foreign or malformed feedback never changes a counter.
+
+    So what is counted is never more than what mankelis stored under this very execution, and FAILED is never more than
+    the entities that they reject.
+    """
+    done: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for chunk in history.processed:
+        done[chunk.execution].setdefault(chunk.chunk, (chunk.at_ns, len(chunk.entities)))
+    for sample in history.samples:
+        if not sample.updated or sample.execution is None or sample.failed is None:
+            continue
+        by_then = {chunk: size for chunk, (at_ns, size) in done[sample.execution].items() if at_ns <= sample.at_ns}
+        stored = sum(size for chunk, size in by_then.items() if not any(up in by_then for up in _ancestors(chunk)))
+        counted = sample.updated - sample.failed
+        assert counted <= stored, f"I3: {counted} entities are counted, {stored} were stored by then: {sample}"
+        assert sample.failed <= len(history.rejected), f"I3: more failed than are rejected: {sample}"
+
+
+def check_i4(history: History) -> None:
+    """I4: a chunk counts once; a split conserves the entities.
+
+    At every moment UPDATED and the outstanding chunks together are SCHEDULED; no chunk is outstanding beside a part of
+    it; none comes back.
+    """
+    for sample in history.samples:
+        if sample.execution is None or sample.updated is None or sample.scheduled is None:
+            continue
+        total = sample.updated + sum(sample.chunks.values())
+        assert total == sample.scheduled, f"I4: counted and outstanding are {total}, not SCHEDULED: {sample}"
+        parts = {chunk for chunk in sample.chunks if any(up in sample.chunks for up in _ancestors(chunk))}
+        assert not parts, f"I4: {parts} are outstanding beside what they are parts of: {sample}"
+    gone: dict[tuple[int, str, str], set[str]] = defaultdict(set)
+    for before, after in _within_executions(history):
+        left = gone[after.epoch, after.service, str(after.execution)]
+        left |= before.chunks.keys() - after.chunks.keys()
+        back = left & after.chunks.keys()
+        assert not back, f"I4: {back} came back: {after}"
+    _check_split_messages(history)
+
+
+def _check_split_messages(history: History) -> None:
+    sent = {(message.execution, message.chunk): message.entities for message in history.messages if message.chunk}
+    for (execution, chunk), entities in sent.items():
+        first, second = sent.get((execution, f"{chunk}.0")), sent.get((execution, f"{chunk}.1"))
+        if first is not None and second is not None:
+            assert first + second == entities, f"I4: the halves of {chunk} of {execution} are not the chunk"
+
+
+def check_i5(history: History) -> None:
+    """I5: the ordinal never decreases, save by a logged reset or Redis having lost it."""
+    for before, after in _consecutive(history):
+        if after.service in history.one_time and after.ordinal is None:
+            continue  # a producer has started
+        assert (before.ordinal or 0) <= (after.ordinal or 0), f"I5: the ordinal went back: {before} then {after}"
+
+
+def check_i6(history: History) -> None:
+    """I6: at most one execution can advance from a given ordinal.
+
+    Every step that was seen leads along pages that SISU served after one another, and no ordinal is left twice, by
+    different executions or to different ordinals.
+    """
+    left: dict[tuple[int, str, int], Sample] = {}
+    for before, after in _consecutive(history):
+        origin, target = before.ordinal or 0, after.ordinal or 0
+        if target <= origin:
+            continue
+        edges = {(page.since, page.greatest) for page in history.pages if page.service == after.service}
+        assert target in _reachable(origin, edges), f"I6: no pages lead from {origin} to {target}: {after}"
+        earlier = left.setdefault((after.epoch, after.service, origin), after)
+        same = (earlier.execution, earlier.ordinal) == (after.execution, after.ordinal)
+        assert same or after.service in history.one_time, f"I6: {origin} was left twice: {earlier} and {after}"
+
+
+def check_i7(history: History, bound_seconds: float) -> None:
+    """I7: when the faults end, the run completes within a bounded time, and the store is what SISU has."""
+    assert history.quiet_at_ns is not None, "I7: nobody noted when the faults ended"
+    assert history.complete_at_ns is not None, "I7: no run was complete after the faults"
+    took = (history.complete_at_ns - history.quiet_at_ns) / SECOND_NS
+    assert took <= bound_seconds, f"I7: the run took {took:.1f} s after the faults, more than {bound_seconds:g}"
+    last = {sample.service: sample for sample in history.samples}
+    for service, ordinal in history.expected_ordinals.items():
+        assert service in last, f"I7: Redis never had anything of {service}"
+        assert last[service].ordinal == ordinal, f"I7: {service} must end at {ordinal}: {last[service]}"
+        assert not last[service].chunks, f"I7: chunks are outstanding: {last[service]}"
+    assert not history.differences, "I7: the store is not what SISU has:\n" + "\n".join(history.differences)
+
+
+def check_i8(history: History) -> None:
+    """I8: each entity that mankeli rejects by itself has exactly one dead letter; so has one that is too large."""
+    served = {entity for page in history.pages for entity, _ in page.entities}
+    wanted = (history.rejected | history.too_large) & served
+    kept = Counter(letter.entity for letter in history.kept_dead_letters)
+    wrong = {entity: kept[entity] for entity in wanted if kept[entity] != 1}
+    assert not wrong, f"I8: entities with another number of dead letters than one: {wrong}"
+    others = kept.keys() - wanted
+    assert not others, f"I8: dead letters of entities that nobody rejected: {others}"
+
+
+def check_i9(history: History) -> None:
+    """I9: no message exceeds max_payload; no chunk is empty."""
+    for message in history.messages:
+        assert message.total_bytes <= history.max_payload_bytes, f"I9: {message.total_bytes} bytes: {message}"
+        assert message.entities, f"I9: an empty chunk, or none that can be read: {message}"
+
+
+def check_i10(history: History) -> None:
+    """I10: without a fault nothing is delivered twice: no message, no chunk, no version of an entity."""
+    _assert_once("message id", (message.message_id for message in history.messages))
+    _assert_once("chunk stored", ((chunk.execution, chunk.chunk) for chunk in history.processed))
+    _assert_once(
+        "version stored",
+        (
+            (c.service, *version)
+            for c in history.processed
+            if c.service not in history.one_time
+            for version in c.entities
+        ),
+    )
+
+
+def check_all(history: History, bound_seconds: float) -> None:
+    """All that must hold whatever happened: I1 to I9."""
+    check_i1(history)
+    check_i2(history)
+    check_i3(history)
+    check_i4(history)
+    check_i5(history)
+    check_i6(history)
+    check_i7(history, bound_seconds)
+    check_i8(history)
+    check_i9(history)
+
+
+# --- what the checks have in common ----------------------------------------------------------------------------------
+
+
+def _consecutive(history: History) -> Iterator[tuple[Sample, Sample]]:
+    """Each sample with the one before it of the same service, unless Redis was made to forget in between."""
+    last: dict[str, Sample] = {}
+    for sample in history.samples:
+        before = last.get(sample.service)
+        last[sample.service] = sample
+        if before and before.epoch == sample.epoch:
+            yield before, sample
+
+
+def _within_executions(history: History) -> Iterator[tuple[Sample, Sample]]:
+    return (
+        (before, after)
+        for before, after in _consecutive(history)
+        if before.execution and before.execution == after.execution
+    )
+
+
+def _ancestors(chunk: str) -> Iterator[str]:
+    while "." in chunk:
+        chunk = chunk.rpartition(".")[0]
+        yield chunk
+
+
+def _fulfilled(history: History, service: str) -> dict[Edge, int]:
+    """Each step between two ordinals that was wholly delivered under one execution, and since when it was."""
+    settled = _settled(history, service)
+    executions: dict[str, set[str]] = defaultdict(set)
+    for execution, entity in settled:
+        executions[entity].add(execution)
+    steps: dict[Edge, int] = {}
+    for page in history.pages:
+        if page.service != service:
+            continue
+        times = [page.at_ns] if not page.entities else []
+        for execution in executions[page.entities[0][0]] if page.entities else ():
+            when = [_settled_at(settled.get((execution, entity), {}), ordinal) for entity, ordinal in page.entities]
+            if None not in when:
+                times.append(max(at_ns for at_ns in when if at_ns is not None))
+        if times:
+            edge = (page.since, page.greatest)
+            steps[edge] = min([*times, steps.get(edge, times[0])])
+    return steps
+
+
+def _settled(history: History, service: str) -> dict[tuple[str, str], dict[int | None, int]]:
+    """(execution, entity) → ordinal, or None for a dead letter → when that was first stored or kept."""
+    found: dict[tuple[str, str], dict[int | None, int]] = defaultdict(dict)
+    for chunk in history.processed:
+        if chunk.service == service:
+            for entity, ordinal in chunk.entities:
+                found[chunk.execution, entity].setdefault(ordinal, chunk.at_ns)
+    for letter in sorted([*history.dead_letters, *history.kept_dead_letters], key=lambda letter: letter.at_ns):
+        if letter.service == service:
+            found[letter.execution, letter.entity].setdefault(None, letter.at_ns)
+    return found
+
+
+def _settled_at(versions: dict[int | None, int], ordinal: int) -> int | None:
+    return versions.get(ordinal, versions.get(None))
+
+
+def _reachable(start: int, edges: Iterable[Edge]) -> set[int]:
+    following: dict[int, list[int]] = defaultdict(list)
+    for origin, target in edges:
+        following[origin].append(target)
+    reached, waiting = {start}, [start]
+    while waiting:
+        for target in following[waiting.pop()]:
+            if target not in reached:
+                reached.add(target)
+                waiting.append(target)
+    return reached
+
+
+def _unprocessed(history: History, service: str, reached: int) -> str:
+    stored = {version for chunk in history.processed if chunk.service == service for version in chunk.entities}
+    pages = [page for page in history.pages if page.service == service and page.since == reached]
+    missing = sorted({version[0] for page in pages for version in page.entities if version not in stored})
+    return f"of {len(pages)} pages from there, {len(missing)} entities were never stored: {missing[:3]}"
+
+
+def _assert_once(what: str, things: Iterable[object]) -> None:
+    twice = [thing for thing, times in Counter(things).items() if times > 1]
+    assert not twice, f"I10: {what} twice: {twice[:3]} and {max(0, len(twice) - 3)} more"

@@ -1,0 +1,203 @@
+"""Two who only look on, each in a thread of its own: one at what travels through NATS, one at what Redis holds.
+
+They connect to the servers themselves, past any proxy, and come back when a server does. What travels while the
+recorder is still coming back goes unseen; what a mankeli stored is known from its own store in any case.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import nats
+import nats.errors
+import orjson
+import redis
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.services import Service
+from tests.faults.history import DeadLetter, History, Message, Report, Sample
+
+_SAMPLE_SECONDS = 0.003
+_FEEDBACK_SUBJECT = "SCHEDULER_STATUS_CHANNEL"
+_READY_SECONDS = 10.0
+
+# All services at one moment: for each, six values, then its ledger.
+_LOOK = """
+local seen = {}
+for i = 1, #KEYS do
+  local key = KEYS[i]
+  local values = redis.call('MGET', key, key .. '_EXECUTION', key .. '_SCHEDULED', key .. '_UPDATED', key .. '_FAILED')
+  values[6] = redis.call('HGETALL', key .. '_CHUNKS')
+  for j = 1, 5 do
+    values[j] = values[j] or ''
+  end
+  seen[i] = values
+end
+return seen
+"""
+
+
+class Recorder:
+    """Writes down every chunk, every report and every dead letter that travels. Core NATS: it takes nothing away."""
+
+    def __init__(self, uri: str, services: Sequence[Service], history: History) -> None:
+        self._uri = uri
+        self._services = {service.channel: service.name for service in services}
+        self._history = history
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="recorder", daemon=True)
+        self._client = Client()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.run(self._connect())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            self.run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_READY_SECONDS)
+
+    def run(self, work: Any) -> Any:
+        """Run a coroutine in the recorder's loop, and answer what it answers."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_READY_SECONDS)
+
+    def publish(self, subject: str, data: bytes) -> None:
+        """Publish, confirmed by JetStream."""
+        self.run(self._client.jetstream().publish(subject, data))
+
+    @property
+    def client(self) -> Client:
+        """Its connection; to be used in `run`."""
+        return self._client
+
+    async def _connect(self) -> None:
+        await self._client.connect(
+            self._uri, max_reconnect_attempts=-1, reconnect_time_wait=0.02, ping_interval=1, error_cb=_ignore
+        )
+        for channel in self._services:
+            await self._client.subscribe(channel, cb=self._chunk)
+        await self._client.subscribe(_FEEDBACK_SUBJECT, cb=self._report)
+        await self._client.subscribe("DEAD_LETTER.>", cb=self._dead_letter)
+        await self._client.flush()
+
+    async def _chunk(self, message: Msg) -> None:
+        headers = message.headers or {}
+        try:
+            fields = orjson.loads(message.data)
+            entities = tuple(str(entity.get("id")) for entity in fields["entities"])
+            execution, chunk = str(fields["executionHash"]), str(fields["chunkId"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            execution, chunk, entities = "", "", ()
+        # As on the wire: NATS/1.0, a line for each header, an empty line.
+        head = len(b"NATS/1.0\r\n\r\n") + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+        self._history.messages.append(
+            Message(
+                time.time_ns(),
+                self._services[message.subject],
+                headers.get("Nats-Msg-Id", ""),
+                len(message.data) + (head if headers else 0),
+                execution,
+                chunk,
+                entities,
+            )
+        )
+
+    async def _report(self, message: Msg) -> None:
+        self._history.reports.append(Report(time.time_ns(), message.data))
+
+    async def _dead_letter(self, message: Msg) -> None:
+        self._history.dead_letters.append(read_dead_letter(message.data, time.time_ns()))
+
+
+def read_dead_letter(data: bytes, at_ns: int) -> DeadLetter:
+    """A dead letter from its message."""
+    letter = orjson.loads(data)
+    return DeadLetter(at_ns, letter["service"], letter["executionHash"], letter["id"], letter["reason"])
+
+
+class Sampler:
+    """Reads what Redis holds of the services, all at one moment, every few milliseconds, and notes every change."""
+
+    def __init__(self, port: int, services: Sequence[Service], history: History) -> None:
+        self._services = services
+        self._history = history
+        self._redis = redis.Redis(port=port, decode_responses=True, socket_timeout=0.5, retry=Retry(NoBackoff(), 0))
+        self._last: dict[str, tuple[Any, ...]] = {}
+        self._over = threading.Event()
+        self._looked = threading.Condition()
+        self._looks = 0
+        self.epoch = 0
+        """Set higher while Redis is down, when what it will hold is not what it held."""
+        self._thread = threading.Thread(target=self._sample, name="sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(_READY_SECONDS)
+        self._redis.close()
+
+    def catch_up(self) -> None:
+        """Return when all that Redis holds now is in the history."""
+        with self._looked:
+            goal = self._looks + 2
+            assert self._looked.wait_for(lambda: self._looks >= goal, _READY_SECONDS), "the sampler cannot see Redis"
+
+    def latest(self) -> Mapping[str, Sample]:
+        """The last sample of each service."""
+        return {sample.service: sample for sample in list(self._history.samples)}
+
+    def _sample(self) -> None:
+        look = self._redis.register_script(_LOOK)
+        keys = [service.key for service in self._services]
+        while not self._over.wait(_SAMPLE_SECONDS):
+            epoch = self.epoch
+            try:
+                seen = look(keys=keys)
+            except (redis.RedisError, OSError):
+                continue  # it is away
+            at_ns = time.time_ns()
+            for service, values in zip(self._services, seen, strict=True):
+                self._note(at_ns, epoch, service.name, values)
+            with self._looked:
+                self._looks += 1
+                self._looked.notify_all()
+
+    def _note(self, at_ns: int, epoch: int, service: str, values: Sequence[Any]) -> None:
+        ordinal, execution, scheduled, updated, failed, flat = values
+        chunks = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
+        state = (
+            epoch,
+            _number(ordinal),
+            execution or None,
+            _number(scheduled),
+            _number(updated),
+            _number(failed),
+            chunks,
+        )
+        if self._last.get(service) != state:
+            self._last[service] = state
+            self._history.samples.append(Sample(at_ns, epoch, service, *state[1:]))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
+
+
+async def _ignore(_: Exception) -> None:
+    """Errors of the connection are what the tests are about."""

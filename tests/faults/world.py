@@ -1,0 +1,188 @@
+"""A small world to break: real NATS and Redis, a simulated SISU, mankelis, and both programs of the product.
+
+Everything is small and every time is short, so that thousands of steps and many time-outs fit into seconds. Two look
+on (`recorder`), and what happened is judged from outside, by `invariants`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from demo.compare import compare, fetch_expected
+from demo.servers import Server
+from demo.store import Store
+from shared.services import load_services
+from tests.faults import invariants
+from tests.faults.history import History, read_processed
+from tests.faults.recorder import Recorder, Sampler, read_dead_letter
+from tests.faults.sisu import ONE_TIME_ORDINAL, RecordingSisu
+from tests.faults.supervisor import Supervised, Victim
+from tests.support.programs import Outcome
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import wait_until
+
+TABLE = {service.name: service for service in load_services()}
+BOUND_SECONDS = 60.0
+"""For a run after the faults: far above what it takes, far below what a hang would."""
+
+
+class World:
+    """Parts that are started, broken and mended by a test. Made by the fixture `make_world`."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        nats: Server,
+        redis: Server,
+        folder: Path,
+        *,
+        services: Sequence[str] = ("PERSON", "PLAN"),
+        size: int = 200,
+        proxied: bool = False,
+        **variables: str,
+    ) -> None:
+        self.stack, self.nats, self.redis, self.db = stack, nats, redis, folder / "store.sqlite"
+        self.history = History()
+        self.services = [TABLE[name] for name in services]
+        self.history.one_time = frozenset(service.name for service in self.services if service.one_time)
+        self.sisu = stack.enter_context(RecordingSisu(self.history, size=size, services=self.services))
+        self.sampler = stack.enter_context(Sampler(redis.port, self.services, self.history))
+        self.recorder = stack.enter_context(Recorder(nats.uri, self.services, self.history))
+        self.mankeli_variables = {"NATS_URI": nats.uri, "REDIS_URI": redis.uri}
+        self.variables = self.mankeli_variables | {
+            "SIS_API_URL": self.sisu.uri,
+            "KORI_PUBLIC_API_URL": self.sisu.kori_public_uri,
+            "SERVICES": ",".join(services),
+            "PORT": "0",
+            "COLLECTOR_PORT": "0",
+            "CRON": "* * * * * *",
+            "FETCH_AMOUNT": "50",
+            "MAX_CHUNK_SIZE": "10",
+            "PANIC_TIMEOUT_SECONDS": "1",
+            "SIS_TIMEOUT_SECONDS": "5",
+            "LOG_LEVEL": "DEBUG",
+        }
+        self.variables |= variables
+        if proxied:
+            self.nats_proxy = stack.enter_context(TcpProxy(nats.port))
+            self.redis_proxy = stack.enter_context(TcpProxy(redis.port))
+            self.variables["NATS_URI"] = f"nats://127.0.0.1:{self.nats_proxy.port}"
+            self.variables["REDIS_URI"] = f"redis://127.0.0.1:{self.redis_proxy.port}/0"
+
+    # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def start_collector(self, point: str = "none", k: int = 1, *, wait: bool = True, **variables: str) -> Supervised:
+        """An ack_collector; the first one crashes at `point`, those started after it do not."""
+        collector = self._supervised(lambda number: self._launch("ack_collector", point, k, number, variables))
+        if wait:
+            collector.wait_for('"started"')
+        return collector
+
+    def start_mankeli(self, *arguments: str, ack_wait_seconds: float = 2.0) -> Supervised:
+        """A mankeli that is attached."""
+        arguments = ("--db", str(self.db), "--ack-wait-seconds", str(ack_wait_seconds), *arguments)
+        mankeli = self._supervised(lambda _: Victim("demo.mankeli", *arguments, **self.mankeli_variables))
+        mankeli.wait_for("ready")
+        return mankeli
+
+    def start_producer(
+        self, point: str = "none", k: int = 1, *arguments: str, once: bool = True, **variables: str
+    ) -> Supervised:
+        """A producer: until a run is complete, unless it is to make runs for ever. The first one crashes at `point`."""
+        arguments = (*arguments, "--once") if once else arguments
+        return self._supervised(lambda number: self._launch("producer", point, k, number, variables, *arguments))
+
+    def start(self) -> None:
+        """A collector and a mankeli."""
+        self.start_collector()
+        self.start_mankeli()
+
+    def produce(self, *arguments: str, deadline_seconds: float = 60, **variables: str) -> Outcome:
+        """One run of a producer, to its end, whatever that is."""
+        with self._launch("producer", "none", 1, 1, variables, *arguments, "--once") as producer:
+            return producer.outcome(deadline_seconds)
+
+    def _launch(
+        self, program: str, point: str, k: int, number: int, variables: dict[str, str], *arguments: str
+    ) -> Victim:
+        point = point if number == 1 else "none"
+        return Victim("tests.faults.launcher", program, point, str(k), *arguments, **self.variables | variables)
+
+    def _supervised(self, start: Callable[[int], Victim]) -> Supervised:
+        return self.stack.enter_context(Supervised(start))
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def ordinal(self, service: str = "PERSON") -> int:
+        """What Redis has, as seen last."""
+        sample = self.sampler.latest().get(service)
+        return (sample.ordinal or 0) if sample else 0
+
+    def wait_for_ordinal(self, service: str = "PERSON", above: int = 0) -> int:
+        """Wait until a batch is through."""
+        return wait_until(lambda: self.ordinal(service) > above and self.ordinal(service), f"an ordinal of {service}")
+
+    def wait_for_chunks(self, count: int) -> None:
+        """Wait until so many chunks have travelled."""
+        wait_until(lambda: len(self.history.messages) >= count, f"{count} chunks have travelled")
+
+    def forget(self) -> None:
+        """From now on Redis may hold less than it did: called while it is down."""
+        self.sampler.epoch += 1
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """All faults are over."""
+        self.sisu.release_faults()
+        self.history.quiet_at_ns = time.time_ns()
+
+    def finish(self, deadline_seconds: float = BOUND_SECONDS, producer: Supervised | None = None) -> Outcome:
+        """Have a producer, that one or a new one, complete a run."""
+        if self.history.quiet_at_ns is None:
+            self.quiet()
+        outcome = (producer or self.start_producer()).wait_done(deadline_seconds)
+        assert outcome.code == 0, outcome.output
+        self.completed()
+        return outcome
+
+    def completed(self) -> None:
+        """Note that a run was complete, now, and what there is in the end."""
+        self.history.complete_at_ns = time.time_ns()
+        self.sampler.catch_up()
+        history = self.history
+        history.expected_ordinals = {
+            service.name: ONE_TIME_ORDINAL if service.one_time else self.sisu.greatest_ordinal(service.name)
+            for service in self.services
+        }
+        history.processed = read_processed(self.db)
+        history.kept_dead_letters = self.recorder.run(self._read_dead_letters())
+        undelivered = history.rejected | history.too_large
+        store = Store(self.db)
+        for service in self.services:
+            expected = fetch_expected(self.sisu.uri, service)
+            wanted = {entity: digest for entity, digest in expected.items() if entity not in undelivered}
+            difference = compare(store, service, wanted)
+            history.differences += [str(difference)] if difference else []
+        store.close()
+
+    async def _read_dead_letters(self) -> list[Any]:
+        jetstream = self.recorder.client.jetstream()
+        state = (await jetstream.stream_info("IMPORTER_DEAD_LETTERS")).state
+        letters = []
+        for number in range(state.first_seq, state.last_seq + 1 if state.messages else state.first_seq):
+            try:
+                message = await jetstream.get_msg("IMPORTER_DEAD_LETTERS", number)
+            except Exception:  # noqa: BLE001 - replaced by a newer one
+                continue
+            at_ns = int(message.time.timestamp() * 1_000_000_000) if message.time else 0
+            letters.append(read_dead_letter(message.data or b"", at_ns))
+        return letters
+
+    def check(self, producer: Supervised | None = None, deadline_seconds: float = BOUND_SECONDS) -> History:
+        """Have a producer, that one or a new one, complete a run, and judge all that happened."""
+        self.finish(deadline_seconds, producer)
+        invariants.check_all(self.history, deadline_seconds)
+        return self.history

@@ -1,0 +1,162 @@
+"""A network that can be broken: a TCP proxy in front of one server, two threads for each connection."""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+_READ_BYTES = 64 * 1024
+_DRIP_BYTES = 256
+
+
+class Mode(StrEnum):
+    """What the network does."""
+
+    PASS = "pass"
+    REFUSE = "refuse"
+    """Nobody listens; what was connected is cut."""
+    RESET = "reset"
+    """Connections are taken and reset at once."""
+    HALF_OPEN = "half open"
+    """Connections are taken, and swallow whatever is sent either way."""
+    SLOW = "slow"
+    """Each piece of at most 256 bytes is `delay_seconds` late."""
+
+
+class TcpProxy:
+    """Listens on a loopback port and passes on to `target_port`, as `mode` says.
+
+    A change of the mode concerns connections that are open, too; those that lost something are cut.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.delay_seconds = 0.0
+        """For SLOW."""
+        self.lost_replies = 0
+        """How many replies were lost so far: see `lose_reply`."""
+        self._target = target_port
+        self._mode = Mode.PASS
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._doom: tuple[bytes, int] = (b"", 0)
+        self._listener = self._listen(0)
+        self.port: int = self._listener.getsockname()[1]
+
+    @property
+    def mode(self) -> Mode:
+        """What it does now."""
+        return self._mode
+
+    def switch(self, mode: Mode, delay_seconds: float = 0.0) -> None:
+        """From now on, do that."""
+        before, self._mode, self.delay_seconds = self._mode, mode, delay_seconds
+        if mode is Mode.REFUSE:
+            self._close_listener()
+        elif before is Mode.REFUSE:
+            self._listener = self._listen(self.port)
+            self._accept_in_thread()
+        if mode in (Mode.REFUSE, Mode.RESET) or before is Mode.HALF_OPEN:
+            self.cut(reset=mode is Mode.RESET)
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End every connection that is open now."""
+        with self._lock:
+            for connection in self._open:
+                _end(connection, reset=reset)
+
+    def lose_reply(self, request: bytes, times: int = 1) -> None:
+        """Let the next requests that contain these bytes reach the server, and cut the connection before its reply."""
+        with self._lock:
+            self._doom = (request, times)
+
+    def __enter__(self) -> Self:
+        self._accept_in_thread()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_listener()
+        self.cut()
+
+    def _listen(self, port: int) -> socket.socket:
+        return socket.create_server(("127.0.0.1", port), backlog=128)
+
+    def _close_listener(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else accept() in another thread would keep it open
+        self._listener.close()
+
+    def _accept_in_thread(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = listener.accept()
+                if self._mode is Mode.RESET:
+                    _end(connection, reset=True)
+                    connection.close()
+                else:
+                    threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            with self._lock:
+                self._open |= {client, server}
+            doomed = threading.Event()
+            back = threading.Thread(target=self._replies, args=(server, client, doomed), daemon=True)
+            back.start()
+            self._requests(client, server, doomed)
+            back.join()
+            with self._lock:
+                self._open -= {client, server}
+
+    def _requests(self, client: socket.socket, server: socket.socket, doomed: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(_READ_BYTES):
+                if self._is_doomed(data):
+                    doomed.set()
+                self._pass_on(data, server)
+        for end in (client, server):
+            _end(end)
+
+    def _replies(self, server: socket.socket, client: socket.socket, doomed: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(_READ_BYTES):
+                if doomed.is_set():
+                    self.lost_replies += 1
+                    break
+                self._pass_on(data, client)
+        for end in (client, server):
+            _end(end)
+
+    def _is_doomed(self, data: bytes) -> bool:
+        with self._lock:
+            request, times = self._doom
+            if times == 0 or request not in data:
+                return False
+            self._doom = (request, times - 1)
+            return True
+
+    def _pass_on(self, data: bytes, target: socket.socket) -> None:
+        view = memoryview(data)
+        while view:
+            if self._mode is Mode.HALF_OPEN:
+                return
+            piece = view[:_DRIP_BYTES] if self._mode is Mode.SLOW else view
+            if self._mode is Mode.SLOW:
+                time.sleep(self.delay_seconds)
+            target.sendall(piece)
+            view = view[len(piece) :]
+
+
+def _end(connection: socket.socket, *, reset: bool = False) -> None:
+    with contextlib.suppress(OSError):
+        if reset:  # to linger for zero seconds is to reset (socket(7)), at the close
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RDWR)
