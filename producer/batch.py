@@ -115,6 +115,7 @@ class BatchImporter:
                 raise  # what is on the channel now is another execution's
             except ServiceFailedError:
                 await self._publisher.take_back(batch.service)
+                log.warning(Event.CHUNKS_TAKEN_BACK)
                 raise
             finally:
                 self._in_flight = None
@@ -145,6 +146,8 @@ class BatchImporter:
     async def _publish(self, batch: Batch, execution: Execution, publish: Publish) -> None:
         if publish.why is Why.RESENT:
             log.warning(Event.CHUNKS_RESENT, chunks=len(publish.chunks), attempt=publish.attempt)
+        elif publish.why is Why.SPLIT:
+            log.info(Event.CHUNKS_SPLIT, halves=len(publish.chunks))
         metrics.CHUNKS.labels(batch.service.name, publish.why).inc(len(publish.chunks))
         await self._publisher.publish(batch, execution.hash, publish)
 

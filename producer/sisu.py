@@ -150,6 +150,7 @@ class SisuClient:
         body, batch = await in_thread(attempt)
         if service.api is Api.URN:
             await self._codebooks.put(request.url, body)
+        log.debug(Event.FETCHED, service=service.name, entities=len(batch.entities), bytes=len(body))
         return batch
 
     def _pause_seconds(self, state: tenacity.RetryCallState) -> float:

@@ -22,6 +22,7 @@ class Event(StrEnum):
     PAUSED = "paused"
     """An operator paused the import; nothing is begun until it is resumed."""
     RESUMED = "resumed"
+    """The pause was ended."""
     HTTP_SERVED = "http_served"
     """Health and metrics are served at `host` and `port`."""
     HTTP_NOT_SERVED = "http_not_served"
@@ -29,11 +30,15 @@ class Event(StrEnum):
 
     # NATS
     NATS_DISCONNECTED = "nats_disconnected"
+    """The connection was lost; it is made again by itself."""
     NATS_RECONNECTED = "nats_reconnected"
+    """It is there again."""
     NATS_ERROR = "nats_error"
     """What the client or the server reported; the connection may live on."""
     STREAM_CREATED = "stream_created"
+    """A stream that was not there was made."""
     CONSUMER_CREATED = "consumer_created"
+    """The collectors' consumer was made."""
     PUBLISH_RETRIED = "publish_retried"
     """The broker did not confirm a message in time; it is sent again under the same id."""
     FEEDBACK_DEAF = "feedback_deaf"
@@ -41,6 +46,7 @@ class Event(StrEnum):
 
     # Runs and services
     RUN_STARTED = "run_started"
+    """A run begins; `trigger` says why: start, cron or request."""
     RUN_FINISHED = "run_finished"
     """All services were gone through; `complete` says whether each is fully settled."""
     RUN_REQUESTED = "run_requested"
@@ -62,11 +68,13 @@ class Event(StrEnum):
 
     # Fetching
     FETCHED = "fetched"
+    """SISU has answered."""
     FETCH_RETRIED = "fetch_retried"
     """An attempt at SISU failed in a way that may pass; the next one comes after `pause_seconds`."""
 
     # Batches
     BATCH_BEGUN = "batch_begun"
+    """The ledger is this execution's; its chunks are published next."""
     BATCH_SETTLED = "batch_settled"
     """Everything is settled and the ordinal has moved on."""
     CHUNKS_RESENT = "chunks_resent"
@@ -83,12 +91,17 @@ class Event(StrEnum):
 
     # Post-update
     POST_UPDATE_SENT = "post_update_sent"
+    """Mankelis were told that a run is complete."""
     POST_UPDATE_SKIPPED = "post_update_skipped"
+    """They were not, since their work after an earlier run still goes on."""
     POST_UPDATE_FINISHED = "post_update_finished"
+    """They have told that this work is done."""
 
     # Feedback
     FEEDBACK_SETTLED = "feedback_settled"
+    """A chunk was stored, and counted."""
     FEEDBACK_SPLIT = "feedback_split"
+    """A mankeli failed on a chunk; its halves take its place in the ledger."""
     FEEDBACK_FAILED = "feedback_failed"
     """A single entity was rejected by a mankeli."""
     FEEDBACK_DUPLICATE = "feedback_duplicate"
