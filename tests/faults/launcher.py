@@ -2,13 +2,13 @@
 
     python tests/faults/launcher.py <producer|ack_collector> <crash point or none> [k] [options] [-- its arguments]
 
-At the k-th time that the crash point is reached (the first, unless told) the process kills itself with SIGKILL. Times
+At the k-th time that the crash point is reached (the first, unless told) the process kills itself with SIGKILL, or
+with --pause stops itself with SIGSTOP. Times
 are made shorter for all (`_SHORT`), so that a test of what happens after them takes seconds; nothing else is changed.
 A name that the product no longer has is an error here, and not a test that tests nothing.
 """
 
 import argparse
-import asyncio
 import datetime as dt
 import importlib
 import itertools
@@ -37,6 +37,7 @@ _SHORT: list[tuple[str, str, object]] = [
     ("shared.redis_client", "_REPLY_TIMEOUT_SECONDS", 1.0),
     ("shared.redis_client", "_ATTEMPTS", 3),
     ("shared.feedback_subscription", "_DEAF_SECONDS", 6.0),
+    ("shared.streams", "_FEEDBACK_ACK_WAIT_SECONDS", 1.0),
 ]
 
 # Crash point → module, class, method, and whether to die before or after it.
@@ -72,7 +73,7 @@ def _shorten(first_pause_seconds: float) -> None:
     defaults["first_pause_seconds"] = first_pause_seconds
 
 
-def _crash_at(point: str, k: int) -> None:
+def _crash_at(point: str, k: int, number: signal.Signals) -> None:
     module_name, class_name, method, when = _POINTS[point]
     owner = getattr(importlib.import_module(module_name), class_name)
     original: Callable[..., Awaitable[Any]] = getattr(owner, method)
@@ -81,18 +82,14 @@ def _crash_at(point: str, k: int) -> None:
     async def changed(*args: Any, **kwargs: Any) -> Any:
         if when == "before":
             if next(numbers) == k:
-                _die()
+                os.kill(os.getpid(), number)
             return await original(*args, **kwargs)
         answer = await original(*args, **kwargs)
         if next(numbers) == k:
-            _die()
+            os.kill(os.getpid(), number)
         return answer
 
     setattr(owner, method, changed)
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _jump(seconds: float, after_seconds: float) -> None:
@@ -116,32 +113,15 @@ def _jump(seconds: float, after_seconds: float) -> None:
     dt.datetime = Jumping  # type: ignore[misc]
 
 
-def _stall(point: str, seconds: float) -> None:
-    """Let a step of the product take long."""
-    module_name, class_name, method, when = _POINTS[point]
-    owner = getattr(importlib.import_module(module_name), class_name)
-    original: Callable[..., Awaitable[Any]] = getattr(owner, method)
-
-    async def changed(*args: Any, **kwargs: Any) -> Any:
-        if when == "before":
-            await asyncio.sleep(seconds)
-            return await original(*args, **kwargs)
-        answer = await original(*args, **kwargs)
-        await asyncio.sleep(seconds)
-        return answer
-
-    setattr(owner, method, changed)
-
-
 def main() -> int:
     """Change what is asked for, then be that program."""
     parser = argparse.ArgumentParser()
     parser.add_argument("program", choices=["producer", "ack_collector"])
     parser.add_argument("point", choices=["none", *_POINTS])
     parser.add_argument("k", nargs="?", type=int, default=1)
+    parser.add_argument("--pause", action="store_true", help="stop there, instead of being killed")
     parser.add_argument("--jump-seconds", type=float, default=0.0, help="of the wall clock")
     parser.add_argument("--jump-after-seconds", type=float, default=0.0)
-    parser.add_argument("--stall", nargs=2, metavar=("POINT", "SECONDS"))
     parser.add_argument("--first-pause-seconds", type=float, default=0.02, help="between attempts at SISU")
     parser.add_argument("--times-as-they-are", action="store_true")
     parser.add_argument("--once", action="store_true")
@@ -151,9 +131,7 @@ def main() -> int:
     if not options.times_as_they_are:
         _shorten(options.first_pause_seconds)
     if options.point != "none":
-        _crash_at(options.point, options.k)
-    if options.stall:
-        _stall(options.stall[0], float(options.stall[1]))
+        _crash_at(options.point, options.k, signal.SIGSTOP if options.pause else signal.SIGKILL)
     sys.argv = [options.program, *(["--once"] if options.once else [])]
     entry = importlib.import_module(f"{options.program}.main")
     return int(entry.main())

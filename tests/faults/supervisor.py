@@ -41,6 +41,15 @@ class Victim(Program):
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
+    def wait_paused(self, deadline_seconds: float = 30) -> None:
+        """Wait until it has stopped itself."""
+
+        def stands_still() -> bool:
+            assert self.code is None, f"it has ended with {self.code}:\n{self.output}"
+            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG) is not None
+
+        wait_until(stands_still, "it has paused itself", deadline_seconds)
+
     def resume(self) -> None:
         """SIGCONT."""
         self._process.send_signal(signal.SIGCONT)

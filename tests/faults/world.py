@@ -73,9 +73,13 @@ class World:
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
-    def start_collector(self, point: str = "none", k: int = 1, *, wait: bool = True, **variables: str) -> Supervised:
+    def start_collector(
+        self, point: str = "none", k: int = 1, *arguments: str, wait: bool = True, **variables: str
+    ) -> Supervised:
         """An ack_collector; the first one crashes at `point`, those started after it do not."""
-        collector = self._supervised(lambda number: self._launch("ack_collector", point, k, number, variables))
+        collector = self._supervised(
+            lambda number: self._launch("ack_collector", point, k, number, variables, *arguments)
+        )
         if wait:
             collector.wait_for('"started"')
         return collector
@@ -113,6 +117,11 @@ class World:
     def _supervised(self, start: Callable[[int], Victim]) -> Supervised:
         return self.stack.enter_context(Supervised(start))
 
+    def reject(self, *ids: str) -> Supervised:
+        """A mankeli that fails on these entities."""
+        self.history.rejected |= set(ids)
+        return self.start_mankeli(*(word for entity in ids for word in ("--fail-id", entity)))
+
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def ordinal(self, service: str = "PERSON") -> int:
@@ -127,6 +136,10 @@ class World:
     def wait_for_chunks(self, count: int) -> None:
         """Wait until so many chunks have travelled."""
         wait_until(lambda: len(self.history.messages) >= count, f"{count} chunks have travelled")
+
+    def ids(self, service: str = "PERSON") -> list[str]:
+        """The entities of a service, in the order of their ordinals."""
+        return [version.entity_id for version in self.sisu.versions(service)]
 
     def forget(self) -> None:
         """From now on Redis may hold less than it did: called while it is down."""
