@@ -1,0 +1,319 @@
+"""The ledger's scripts on a real Redis: every verdict, what it changes, and that repeating any of them is harmless."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.errors import DependencyLostError, ServiceFailedError
+from shared.ledger import Ledger, Verdict
+from shared.redis_client import Scripts, make_redis
+from tests.support.waiting import wait_until_async
+
+KEY = "LATEST_PERSON_ORDINAL"
+NAMES = keys.ServiceKeys(KEY)
+ONE, TWO = "1a" * 12, "2b" * 12
+
+_VALUES = {"string": Redis.get, "hash": Redis.hgetall}
+
+
+@dataclass
+class Books:
+    """A ledger, and the Redis under it."""
+
+    ledger: Ledger
+    redis: Redis
+
+    async def all(self) -> dict[str, object]:
+        """Every key with its value."""
+        return {name: await _VALUES[await self.redis.type(name)](self.redis, name) for name in await self.redis.keys()}
+
+    async def changes_nothing(self, call: Awaitable[Verdict], verdict: Verdict) -> None:
+        """This answers so, and leaves everything as it is."""
+        before = await self.all()
+        assert await call is verdict
+        assert await self.all() == before
+
+
+@asynccontextmanager
+async def books(redis_uri: str, begun: dict[str, int] | None = None, ordinal: int = 0) -> AsyncIterator[Books]:
+    """An empty Redis, with execution ONE begun from `ordinal` over these chunks, if there are some."""
+    async with make_redis(redis_uri) as redis:
+        ledger = Ledger(Scripts(redis), KEY)
+        if ordinal:
+            await redis.set(KEY, ordinal)
+        if begun is not None:
+            assert await ledger.begin(ONE, ordinal, begun) is Verdict.BEGUN
+        yield Books(ledger, redis)
+
+
+async def test_an_execution_begins_with_all_of_its_chunks(redis_uri: str) -> None:
+    """Ledger and counters are the new execution's, whatever was left of an older one."""
+    async with books(redis_uri, {"0": 1, "1": 50}) as b:
+        await b.ledger.fail(ONE, "0", "bad")
+        assert await b.ledger.begin(TWO, 0, {"0": 100, "1": 7}) is Verdict.BEGUN
+        assert await b.all() == {
+            NAMES.execution: TWO,
+            NAMES.scheduled: "107",
+            NAMES.updated: "0",
+            NAMES.failed: "0",
+            NAMES.chunks: {"0": "100", "1": "7"},
+            keys.CURRENT_EXECUTION_HASH: TWO,
+        }
+
+
+async def test_an_execution_without_chunks_is_settled_from_the_start(redis_uri: str) -> None:
+    """A page without entities, or of such that no message can hold, has nothing outstanding."""
+    async with books(redis_uri, {}) as b:
+        progress = await b.ledger.progress()
+        assert (progress.scheduled, progress.updated, progress.outstanding) == (0, 0, {})
+        assert await b.ledger.advance(ONE, 0, 9) is Verdict.ADVANCED
+
+
+async def test_beginning_twice_is_beginning_once(redis_uri: str) -> None:
+    """A lost reply makes the client repeat it."""
+    async with books(redis_uri, {"0": 100}) as b:
+        await b.changes_nothing(b.ledger.begin(ONE, 0, {"0": 100}), Verdict.BEGUN)
+
+
+@pytest.mark.parametrize(("ordinal", "since"), [(0, 5), (5, 0), (7, 5), (5, 7)])
+async def test_an_execution_from_another_ordinal_does_not_begin(redis_uri: str, ordinal: int, since: int) -> None:
+    """Another producer has advanced since the fetch: this batch is out of date."""
+    async with books(redis_uri, {"0": 100}, ordinal) as b:
+        await b.changes_nothing(b.ledger.begin(TWO, since, {"0": 3}), Verdict.FENCED)
+
+
+async def test_mankelis_hear_of_a_new_execution(redis_uri: str) -> None:
+    """Its hash is published on the channel that has the key's name."""
+    async with books(redis_uri) as b:
+        await assert_published(b, keys.CURRENT_EXECUTION_HASH, ONE, lambda: b.ledger.begin(ONE, 0, {"0": 1}))
+
+
+async def test_a_settled_chunk_counts_once(redis_uri: str) -> None:
+    """It leaves the ledger in the step that counts it; the second time it is a DUPLICATE."""
+    async with books(redis_uri, {"0": 100, "1": 7}) as b:
+        assert await b.ledger.settle(ONE, "0", 100) is Verdict.SETTLED
+        progress = await b.ledger.progress()
+        assert (progress.updated, dict(progress.outstanding)) == (100, {"1": 7})
+        await b.changes_nothing(b.ledger.settle(ONE, "0", 100), Verdict.DUPLICATE)
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 101, 10**9])
+async def test_an_amount_that_is_not_the_chunks_changes_nothing(redis_uri: str, size: int) -> None:
+    """A mankeli that claims more or less than it got is not believed."""
+    async with books(redis_uri, {"0": 100}) as b:
+        await b.changes_nothing(b.ledger.settle(ONE, "0", size), Verdict.MISMATCH)
+
+
+async def test_what_is_not_of_this_execution_is_stale(redis_uri: str) -> None:
+    """Late feedback of an older execution changes nothing, though the chunk's id is in the ledger."""
+    async with books(redis_uri, {"0": 100, "1": 1}) as b:
+        await b.changes_nothing(b.ledger.settle(TWO, "0", 100), Verdict.STALE)
+        await b.changes_nothing(b.ledger.split(TWO, "0"), Verdict.STALE)
+        await b.changes_nothing(b.ledger.fail(TWO, "1", "bad"), Verdict.STALE)
+
+
+async def test_without_any_execution_everything_is_stale(redis_uri: str) -> None:
+    """Feedback for a Redis that lost everything creates nothing in it."""
+    async with books(redis_uri) as b:
+        await b.changes_nothing(b.ledger.settle(ONE, "0", 1), Verdict.STALE)
+        await b.changes_nothing(b.ledger.split(ONE, "0"), Verdict.STALE)
+        await b.changes_nothing(b.ledger.fail(ONE, "0", "bad"), Verdict.STALE)
+        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
+
+
+async def test_a_chunk_that_is_unknown_is_a_duplicate(redis_uri: str) -> None:
+    """What is not in the ledger counts nowhere."""
+    async with books(redis_uri, {"0": 100}) as b:
+        await b.changes_nothing(b.ledger.settle(ONE, "7", 100), Verdict.DUPLICATE)
+        await b.changes_nothing(b.ledger.split(ONE, "0.0"), Verdict.DUPLICATE)
+        await b.changes_nothing(b.ledger.fail(ONE, "0.1", "bad"), Verdict.DUPLICATE)
+
+
+@pytest.mark.parametrize(("size", "halves"), [(2, (1, 1)), (3, (2, 1)), (100, (50, 50)), (101, (51, 50))])
+async def test_a_split_conserves_the_entities(redis_uri: str, size: int, halves: tuple[int, int]) -> None:
+    """The halves take the chunk's place, the larger one first; nothing is counted, and it happens once."""
+    async with books(redis_uri, {"3": size}) as b:
+        assert await b.ledger.split(ONE, "3") is Verdict.SPLIT
+        progress = await b.ledger.progress()
+        assert dict(progress.outstanding) == {"3.0": halves[0], "3.1": halves[1]}
+        assert (progress.scheduled, progress.updated) == (size, 0)
+        await b.changes_nothing(b.ledger.split(ONE, "3"), Verdict.DUPLICATE)
+
+
+async def test_ok_after_a_split_and_a_split_after_ok(redis_uri: str) -> None:
+    """Of two contradicting reports on one chunk the first one counts, and the other changes nothing."""
+    async with books(redis_uri, {"0": 10, "1": 10}) as b:
+        await b.ledger.split(ONE, "0")
+        await b.changes_nothing(b.ledger.settle(ONE, "0", 10), Verdict.DUPLICATE)
+        await b.ledger.settle(ONE, "1", 10)
+        await b.changes_nothing(b.ledger.split(ONE, "1"), Verdict.DUPLICATE)
+
+
+async def test_a_single_entity_is_not_split_but_fails(redis_uri: str) -> None:
+    """Its error text is kept until the ordinal moves, and it counts as settled and as failed, once."""
+    async with books(redis_uri, {"0": 1, "1": 2}) as b:
+        await b.changes_nothing(b.ledger.split(ONE, "0"), Verdict.SINGLE)
+        await b.changes_nothing(b.ledger.fail(ONE, "1", "bad"), Verdict.MISMATCH)
+        assert await b.ledger.fail(ONE, "0", "unique constraint") is Verdict.FAILED
+        await b.changes_nothing(b.ledger.fail(ONE, "0", "another"), Verdict.DUPLICATE)
+        progress = await b.ledger.progress()
+        assert (progress.updated, progress.failed, dict(progress.outstanding)) == (1, 1, {"1": 2})
+        assert progress.errors == {}, "error texts are read only once nothing is outstanding"
+        await b.ledger.settle(ONE, "1", 2)
+        assert (await b.ledger.progress()).errors == {"0": "unique constraint"}
+
+
+@pytest.mark.parametrize("act", ["settle", "split", "fail"])
+async def test_each_change_wakes_the_producer(redis_uri: str, act: str) -> None:
+    """The chunk's id is published on the service's progress channel."""
+    async with books(redis_uri, {"0": 1 if act == "fail" else 10}) as b:
+        calls: dict[str, Callable[[], Awaitable[Verdict]]] = {
+            "settle": lambda: b.ledger.settle(ONE, "0", 10),
+            "split": lambda: b.ledger.split(ONE, "0"),
+            "fail": lambda: b.ledger.fail(ONE, "0", "bad"),
+        }
+        await assert_published(b, NAMES.progress, "0", calls[act])
+
+
+async def test_the_ordinal_moves_once_all_is_settled(redis_uri: str) -> None:
+    """Not before; then once, and a repeated call says so. Error texts, which quote people, are gone."""
+    async with books(redis_uri, {"0": 10, "1": 1}, ordinal=5) as b:
+        await b.changes_nothing(b.ledger.advance(ONE, 5, 9), Verdict.FENCED)
+        await b.ledger.settle(ONE, "0", 10)
+        await b.changes_nothing(b.ledger.advance(ONE, 5, 9), Verdict.FENCED)
+        await b.ledger.fail(ONE, "1", "bad")
+        assert await b.ledger.advance(ONE, 5, 9) is Verdict.ADVANCED
+        assert await b.redis.get(KEY) == "9"
+        assert not await b.redis.exists(NAMES.errors)
+        await b.changes_nothing(b.ledger.advance(ONE, 5, 9), Verdict.ALREADY)
+
+
+@pytest.mark.parametrize(("since", "to", "execution"), [(4, 9, ONE), (6, 9, ONE), (5, 9, TWO), (0, 9, ONE)])
+async def test_who_may_not_advance_is_fenced(redis_uri: str, since: int, to: int, execution: str) -> None:
+    """Another execution, or one that was fetched from another ordinal, moves nothing, though all is settled."""
+    async with books(redis_uri, {"0": 10}, ordinal=5) as b:
+        await b.ledger.settle(ONE, "0", 10)
+        await b.changes_nothing(b.ledger.advance(execution, since, to), Verdict.FENCED)
+
+
+async def test_a_producer_that_wakes_up_after_another_advanced_is_fenced(redis_uri: str) -> None:
+    """The other one's execution owns the ledger, and the ordinal has moved on."""
+    async with books(redis_uri, {"0": 10}) as b:
+        await b.ledger.begin(TWO, 0, {"0": 10})
+        await b.ledger.settle(TWO, "0", 10)
+        assert await b.ledger.advance(TWO, 0, 9) is Verdict.ADVANCED
+        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
+        await b.changes_nothing(b.ledger.begin(ONE, 0, {"0": 10}), Verdict.FENCED)
+
+
+async def test_ordinals_beyond_what_lua_counts_exactly_are_told_apart(redis_uri: str) -> None:
+    """2^53 and 2^53 + 1 are the same number to Lua, and not to the scripts."""
+    async with books(redis_uri, {"0": 1}, ordinal=2**53) as b:
+        await b.ledger.settle(ONE, "0", 1)
+        await b.changes_nothing(b.ledger.advance(ONE, 2**53 + 1, 2**53 + 2), Verdict.FENCED)
+        assert await b.ledger.advance(ONE, 2**53, 2**53 + 1) is Verdict.ADVANCED
+        assert await b.ledger.ordinal() == 2**53 + 1
+
+
+async def test_a_rollback_to_the_previous_batch_is_recognised(redis_uri: str) -> None:
+    """Redis comes back with the previous batch's 10/10: it is another execution's, so nothing advances by it."""
+    async with books(redis_uri, {"0": 10}) as b:
+        await b.ledger.settle(ONE, "0", 10)
+        snapshot = await b.all()
+        assert await b.ledger.advance(ONE, 0, 9) is Verdict.ADVANCED
+        await b.ledger.begin(TWO, 9, {"0": 10})
+        await restore(b.redis, snapshot)
+        progress = await b.ledger.progress()
+        assert (progress.scheduled, progress.updated, progress.execution) == (10, 10, ONE)
+        await b.changes_nothing(b.ledger.advance(TWO, 9, 12), Verdict.FENCED)
+
+
+@pytest.mark.parametrize("lost", [NAMES.scheduled, NAMES.updated, NAMES.execution])
+async def test_a_counter_that_is_lost_stops_the_advance(redis_uri: str, lost: str) -> None:
+    """What Redis has lost is not taken for settled."""
+    async with books(redis_uri, {"0": 10}) as b:
+        await b.ledger.settle(ONE, "0", 10)
+        await b.redis.delete(lost)
+        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
+
+
+async def test_counters_that_do_not_agree_stop_the_advance(redis_uri: str) -> None:
+    """An empty ledger alone is not enough."""
+    async with books(redis_uri, {"0": 10}) as b:
+        await b.ledger.settle(ONE, "0", 10)
+        await b.redis.set(NAMES.updated, "9")
+        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
+
+
+async def test_a_ledger_that_is_not_empty_stops_the_advance(redis_uri: str) -> None:
+    """Counters that agree are not enough either."""
+    async with books(redis_uri, {"0": 10}) as b:
+        await b.redis.set(NAMES.updated, "10")
+        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
+
+
+async def test_progress_of_nothing(redis_uri: str) -> None:
+    """A service that never was imported belongs to no execution, and its counters are missing."""
+    async with books(redis_uri) as b:
+        progress = await b.ledger.progress()
+        assert (progress.execution, progress.scheduled, progress.updated, progress.failed) == ("", -1, -1, -1)
+        assert await b.ledger.ordinal() == 0
+
+
+@pytest.mark.parametrize("stored", ["twelve", "-1", "1.5", "007", "١٢", " 12"])
+async def test_an_ordinal_that_is_none_is_told(redis_uri: str, stored: str) -> None:
+    """Somebody wrote something else there: the service fails, and says which key to look at."""
+    async with books(redis_uri) as b:
+        await b.redis.set(KEY, stored)
+        with pytest.raises(ServiceFailedError, match=f"{KEY} in Redis is not an ordinal"):
+            await b.ledger.ordinal()
+
+
+async def test_an_ordinal_can_be_forgotten(redis_uri: str) -> None:
+    """Then everything of the service is fetched anew."""
+    async with books(redis_uri, ordinal=5) as b:
+        await b.ledger.forget_ordinal()
+        assert await b.ledger.ordinal() == 0
+
+
+async def test_scripts_are_loaded_again_where_redis_has_lost_them(redis_uri: str) -> None:
+    """After a restart the server knows no script."""
+    async with books(redis_uri, {"0": 10}) as b:
+        await b.redis.script_flush()
+        assert await b.ledger.settle(ONE, "0", 10) is Verdict.SETTLED
+
+
+async def test_a_key_of_another_type_is_an_error_and_no_verdict(redis_uri: str) -> None:
+    """What somebody else put under the name is not overwritten silently."""
+    async with books(redis_uri) as b:
+        await b.redis.rpush(NAMES.execution, "x")
+        with pytest.raises(DependencyLostError, match="settle_chunk"):
+            await b.ledger.settle(ONE, "0", 1)
+
+
+async def restore(redis: Redis, snapshot: dict[str, object]) -> None:
+    """Put Redis back to what it held."""
+    await redis.flushall()  # on a server that these tests have started
+    for name, value in snapshot.items():
+        if isinstance(value, dict):
+            await redis.hset(name, mapping=value)
+        else:
+            await redis.set(name, str(value))
+
+
+async def assert_published(b: Books, channel: str, text: str, act: Callable[[], Awaitable[Verdict]]) -> None:
+    """This publishes just that text on the channel."""
+    async with b.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        await pubsub.subscribe(channel)
+
+        async def subscribed() -> bool:
+            return dict(await b.redis.pubsub_numsub(channel)).get(channel) == 1
+
+        await wait_until_async(subscribed, "the subscription")
+        await act()
+        message = await wait_until_async(lambda: pubsub.get_message(timeout=1), "a message")
+        assert message["data"] == text
