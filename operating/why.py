@@ -122,7 +122,9 @@ def _are(number: int) -> str:
 
 
 def _clock(moment: datetime, timezone: ZoneInfo) -> str:
-    return f"{moment.astimezone(timezone):%H:%M}"
+    """To the minute where it is a full one, as cron's times mostly are."""
+    local = moment.astimezone(timezone)
+    return f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
 
 
 def _age(at: datetime, since: datetime | None) -> str:

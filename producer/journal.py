@@ -35,6 +35,7 @@ class Journal:
         self._importer = importer
         self._sisu = sisu
         self._state = ProducerState(panic_timeout_seconds=panic_timeout_seconds)
+        self._phase: Phase = self._state.phase
         self.changed = asyncio.Event()
         """Set when the producer begins to do something else."""
 
@@ -42,12 +43,14 @@ class Journal:
         """What the producer is doing now."""
         state = self._state
         state.batch = self._importer.in_flight
+        if self._phase == "fetching":
+            state.phase = "settling" if state.batch else "fetching"
         state.sisu_wait = self._sisu.wait
         return state
 
     def phase(self, phase: Phase, next_run_at: datetime | None = None) -> None:
         """The producer begins to do something else."""
-        self._state.phase = phase
+        self._phase = self._state.phase = phase
         self._state.next_run_at = next_run_at
         self.changed.set()
 

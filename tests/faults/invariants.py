@@ -169,6 +169,16 @@ def check_i10(history: History) -> None:
     )
 
 
+def check_no_zombies(history: History) -> None:
+    """No message is sent after its execution was given up: once a service's next one has begun, none of it comes."""
+    executions: dict[str, list[str]] = defaultdict(list)
+    for message in history.messages:
+        known = executions[message.service]
+        if not known or known[-1] != message.execution:
+            assert message.execution not in known, f"zombie: {message} after those of {known[-1]}"
+            known.append(message.execution)
+
+
 def check_all(history: History, bound_seconds: float) -> None:
     """All that must hold whatever happened: I1 to I9."""
     check_i1(history)

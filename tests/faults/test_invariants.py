@@ -224,6 +224,14 @@ def test_each_check_finds_what_is_wrong(good: History, name: str, spoil: Callabl
         check(good, *([1.0] if name == "i7" else []))
 
 
+def test_a_zombie_is_found(good: History) -> None:
+    """A message of an execution that another one has followed is no good."""
+    invariants.check_no_zombies(good)
+    good.messages.append(good.messages[0])
+    with pytest.raises(AssertionError, match="^zombie: "):
+        invariants.check_no_zombies(good)
+
+
 def test_forgetting_is_no_offence(good: History) -> None:
     """What Redis held before it was made to forget is not held against what it holds after."""
     good.samples.append(sample(20, None, FIRST, 2, 0, 0, epoch=1))

@@ -4,6 +4,7 @@ Everything is small and every time is short, so that thousands of steps and many
 on (`recorder`), and what happened is judged from outside, by `invariants`.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -136,6 +137,22 @@ class World:
     def wait_for_chunks(self, count: int) -> None:
         """Wait until so many chunks have travelled."""
         wait_until(lambda: len(self.history.messages) >= count, f"{count} chunks have travelled")
+
+    def wait_for_message_of_another_execution(self, execution: str) -> None:
+        """Wait until a chunk has travelled that is not of this one."""
+
+        def travelled() -> bool:
+            return any(message.execution != execution for message in list(self.history.messages))
+
+        wait_until(travelled, "a chunk of another execution")
+
+    def wait_for_look(self) -> None:
+        """Wait until the sampler has seen what Redis holds now."""
+        self.sampler.catch_up()
+
+    def hold(self, seconds: float) -> None:
+        """Let a fault last: how long it lasts is what the test is about."""
+        threading.Event().wait(seconds)
 
     def ids(self, service: str = "PERSON") -> list[str]:
         """The entities of a service, in the order of their ordinals."""
