@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,15 @@ def test_alerts_and_dashboard_use_metrics_that_exist(file: str) -> None:
     used = {re.sub(f"({'|'.join(_SUFFIXES)})$", "", name) for name in re.findall(r"\bimporter_[a-z_]+", text)}
     assert used
     assert used <= metric_names()
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    """Its own checker finds nothing wrong, where it is installed."""
+    promtool = shutil.which("promtool")
+    if not promtool:
+        pytest.skip("there is no promtool on this machine")
+    checked = subprocess.run([promtool, "check", "rules", DOCS / "alerts.yml"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_the_dashboard_is_one() -> None:
