@@ -58,7 +58,9 @@ def test_prometheus_takes_the_alerts() -> None:
     promtool = shutil.which("promtool")
     if not promtool:
         pytest.skip("there is no promtool on this machine")
-    checked = subprocess.run([promtool, "check", "rules", DOCS / "alerts.yml"], capture_output=True, text=True)
+    checked = subprocess.run(
+        [promtool, "check", "rules", DOCS / "alerts.yml"], capture_output=True, text=True, check=False
+    )
     assert checked.returncode == 0, checked.stderr
 
 
