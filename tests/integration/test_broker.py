@@ -63,7 +63,7 @@ async def test_the_streams_and_the_consumer_are_made_as_they_must_be(nats_uri: s
 async def test_several_processes_may_make_them_at_once(nats_uri: str) -> None:
     """Processes that start together on an empty server all find what they need."""
     brokers = await asyncio.gather(
-        *(Broker.connect(settings_for(nats_uri), CHANNELS, f"test {number}", Stop()) for number in range(6))
+        *(Broker.connect(settings_for(nats_uri), CHANNELS, f"test-{number}", Stop()) for number in range(6))
     )
     try:
         assert len(await brokers[0].jetstream.streams_info()) == 3
