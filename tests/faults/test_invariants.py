@@ -228,7 +228,7 @@ def test_a_zombie_is_found(good: History) -> None:
     """A message of an execution that another one has followed is no good."""
     invariants.check_no_zombies(good)
     good.messages.append(good.messages[0])
-    with pytest.raises(AssertionError, match="^zombie: "):
+    with pytest.raises(AssertionError, match=r"^zombie: "):
         invariants.check_no_zombies(good)
 
 

@@ -1,0 +1,60 @@
+"""NATS or Redis cannot be reached: at the start, or for a while in the middle, in every way a network can fail."""
+
+import pytest
+
+from tests.faults.conftest import MakeWorld
+from tests.faults.world import World
+from tests.support.tcp_proxy import Mode, TcpProxy
+
+BOTH = pytest.mark.parametrize("server", ["nats", "redis"])
+WAYS = pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.RESET, Mode.HALF_OPEN], ids=str)
+NAMES = {"nats": "NATS", "redis": "Redis"}
+
+
+def proxy(world: World, server: str) -> TcpProxy:
+    """The network before a server."""
+    return world.nats_proxy if server == "nats" else world.redis_proxy
+
+
+@BOTH
+@WAYS
+def test_a_server_that_cannot_be_reached_at_the_start(make_world: MakeWorld, server: str, mode: Mode) -> None:
+    """Both programs wait a bounded time, say who is missing, and end with 3; when it is back, all is imported."""
+    world = make_world(size=60, proxied=True)
+    proxy(world, server).switch(mode)
+    collector = world.start_collector(wait=False)
+    producer = world.start_producer()
+    for program in (collector, producer):
+        program.wait_for('"exit_code": 3')
+        last = program.outcomes[0].events[-1]
+        assert NAMES[server] in last["reason"], last
+    proxy(world, server).switch(Mode.PASS)
+    collector.wait_for('"started"')
+    world.start_mankeli()
+    world.check(producer)
+
+
+@BOTH
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.RESET, Mode.HALF_OPEN], ids=str)
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(12.0, marks=pytest.mark.slow)])
+def test_a_server_that_is_cut_off_in_the_middle(make_world: MakeWorld, server: str, mode: Mode, seconds: float) -> None:
+    """For less, or for longer, than anybody waits: the import goes on when the network does."""
+    world = make_world(size=150, proxied=True)
+    collector = world.start_collector()
+    world.start_mankeli("--delay-seconds", "0.03")
+    producer = world.start_producer()
+    world.wait_for_chunks(8)
+    proxy(world, server).switch(mode)
+    world.hold(seconds)
+    proxy(world, server).switch(Mode.PASS)
+    world.check(producer)
+    assert not collector.done
+
+
+@BOTH
+def test_a_slow_network(make_world: MakeWorld, server: str) -> None:
+    """Every piece is late, and still all is imported."""
+    world = make_world(services=("PERSON",), size=30, proxied=True, PANIC_TIMEOUT_SECONDS="10")
+    world.start()
+    proxy(world, server).switch(Mode.SLOW, delay_seconds=0.02)
+    world.check()
