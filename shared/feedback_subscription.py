@@ -84,6 +84,8 @@ class FeedbackSubscription:
         self._inbox = broker.client.new_inbox()
         self._open_pulls_messages = 0
         """How many messages the server may still send for the requests that are open."""
+        self._connection = 0
+        """On which connection, by number, they were sent."""
         self._heard_at = 0.0
 
     @property
@@ -116,6 +118,10 @@ class FeedbackSubscription:
 
     async def _keep_asking(self) -> None:
         now = time.monotonic()
+        connection = self._broker.client.stats["reconnects"]
+        if self._broker.client.is_connected and connection != self._connection:
+            # The server forgets a request with the connection that it came on.
+            self._connection, self._open_pulls_messages = connection, 0
         if self._subscription is None:
             self._subscription = await self._broker.client.subscribe(self._inbox, cb=self._on_message)
         elif self._open_pulls_messages > 0 and now - self._heard_at < _DEAF_SECONDS:
