@@ -5,40 +5,34 @@ that); a message is acknowledged only after its effect is in Redis, so a crash i
 DUPLICATE. It never publishes a chunk, and nothing that anybody puts on its subjects can stop it.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
 import structlog
-from redis.asyncio import Redis
 
 from ack_collector.feedback import Feedback, FeedbackRefusedError, parse_feedback, parse_object
 from shared import keys, metrics
 from shared.events import Event
 from shared.feedback_subscription import FeedbackSubscription, Received
-from shared.ledger import Ledger, Verdict
-from shared.redis_client import redis_errors
+from shared.ledger import Ledger, Verdict, settle_all
+from shared.redis_client import Scripts, redis_errors
 from shared.stop import Stop
-from shared.tasks import together
 
 log = structlog.get_logger()
 
 _IDLE_SECONDS = 1.0
-_AT_ONCE = 32
-"""Feedback settled at the same time: what hides the round trips to Redis."""
 
 
 class Collector:
     """Counts what mankelis report. `ledgers` has one for each channel."""
 
     def __init__(
-        self, subscription: FeedbackSubscription, ledgers: Mapping[str, Ledger], redis: Redis, stop: Stop
+        self, subscription: FeedbackSubscription, ledgers: Mapping[str, Ledger], scripts: Scripts, stop: Stop
     ) -> None:
         self._subscription = subscription
         self._ledgers = ledgers
-        self._redis = redis
+        self._scripts = scripts
         self._stop = stop
-        self._slots = asyncio.Semaphore(_AT_ONCE)
         self.handled = 0
         """Messages that were handled, since the start."""
 
@@ -48,43 +42,62 @@ class Collector:
             await self.collect(await self._subscription.receive(_IDLE_SECONDS))
 
     async def collect(self, messages: Sequence[Received]) -> None:
-        """Handle some messages, in any order: the order of feedback has no meaning."""
-        await together(self._handle(message) for message in messages)
+        """Handle some messages, in any order: the order of feedback has no meaning. Raises ProcessError.
 
-    async def _handle(self, message: Received) -> None:
-        async with self._slots:
-            try:
-                if message.subject == keys.POST_UPDATE_FINISH_SUBJECT:
-                    await self._finish_post_update(message.data)
-                else:
-                    await self._apply(parse_feedback(message.data, self._ledgers.keys()))
-            except FeedbackRefusedError as refused:
-                metrics.FEEDBACK_REFUSED.labels(refused.reason).inc()
-                log.warning(Event.FEEDBACK_REFUSED, reason=refused.reason, subject=message.subject)
-                await message.refuse()
-            except BaseException:
-                # Redis is lost, or the process must end: another collector need not wait for ack_wait to pass.
+        All reports of success are counted in one round trip to Redis, the others one by one.
+        """
+        try:
+            reports = [(message, feedback) for message in messages if (feedback := await self._read(message))]
+            stored = [(message, feedback) for message, feedback in reports if feedback.error_text is None]
+            for (message, feedback), verdict in zip(stored, await self._settle_all(stored), strict=True):
+                await self._end(message, feedback, verdict)
+            for message, feedback in reports:
+                if feedback.error_text is not None:
+                    await self._end(message, feedback, await self._fail(feedback, feedback.error_text))
+        except BaseException:
+            # Redis is lost, or the process must end: another collector need not wait for ack_wait to pass.
+            for message in messages:
                 await message.give_back()
-                raise
-            else:
-                metrics.FEEDBACK_LAG_SECONDS.observe(message.age_seconds())
-                await message.acknowledge()
-            self.handled += 1
+            raise
+        self.handled += len(messages)
 
-    async def _apply(self, feedback: Feedback) -> None:
-        """Bring one report to the ledger. Raises FeedbackRefusedError where the ledger contradicts it."""
+    async def _read(self, message: Received) -> Feedback | None:
+        """The feedback in a message; None where it is none: then the message is dealt with."""
+        try:
+            if message.subject != keys.POST_UPDATE_FINISH_SUBJECT:
+                return parse_feedback(message.data, self._ledgers.keys())
+            await self._finish_post_update(message.data)
+            await message.acknowledge()
+        except FeedbackRefusedError as refused:
+            await _refuse(message, refused.reason)
+        return None
+
+    async def _settle_all(self, stored: Sequence[tuple[Received, Feedback]]) -> list[Verdict]:
+        """Count chunks that were stored."""
+        settlings = [
+            self._ledgers[feedback.channel].settling(feedback.execution, feedback.chunk_id, feedback.amount)
+            for _, feedback in stored
+        ]
+        return await settle_all(self._scripts, settlings)
+
+    async def _fail(self, feedback: Feedback, error_text: str) -> Verdict:
+        """Have a chunk that failed split, or settled as failed if it is a single entity."""
         ledger = self._ledgers[feedback.channel]
-        if feedback.error_text is None:
-            verdict = await ledger.settle(feedback.execution, feedback.chunk_id, feedback.amount)
-        else:
-            verdict = await ledger.split(feedback.execution, feedback.chunk_id)
-            if verdict is Verdict.SINGLE:
-                verdict = await ledger.fail(feedback.execution, feedback.chunk_id, feedback.error_text)
+        verdict = await ledger.split(feedback.execution, feedback.chunk_id)
+        if verdict is Verdict.SINGLE:
+            verdict = await ledger.fail(feedback.execution, feedback.chunk_id, error_text)
+        return verdict
+
+    async def _end(self, message: Received, feedback: Feedback, verdict: Verdict) -> None:
+        """The report has had its effect, if any: end the message."""
         metrics.FEEDBACK.labels(verdict.value).inc()
+        metrics.FEEDBACK_LAG_SECONDS.observe(message.age_seconds())
         if verdict is Verdict.MISMATCH:
-            raise FeedbackRefusedError("amount is not the chunk's size")
+            await _refuse(message, "amount is not the chunk's size")
+            return
         level, event = _EVENTS[verdict]
         log.log(level, event, channel=feedback.channel, execution=feedback.execution, chunk=feedback.chunk_id)
+        await message.acknowledge()
 
     async def _finish_post_update(self, data: bytes) -> None:
         """The post-update has ended, well or not: the next run may start another."""
@@ -92,8 +105,15 @@ class Collector:
         if not isinstance(succeeded, bool):
             raise FeedbackRefusedError("success")
         with redis_errors("the end of the post-update"):
-            await self._redis.delete(keys.POST_UPDATE_RUNNING)
+            await self._scripts.redis.delete(keys.POST_UPDATE_RUNNING)
         log.info(Event.POST_UPDATE_FINISHED, success=succeeded)
+
+
+async def _refuse(message: Received, reason: str) -> None:
+    """It can never count: tell why, without telling what it was."""
+    metrics.FEEDBACK_REFUSED.labels(reason).inc()
+    log.warning(Event.FEEDBACK_REFUSED, reason=reason, subject=message.subject)
+    await message.refuse()
 
 
 _EVENTS = {

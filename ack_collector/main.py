@@ -46,7 +46,7 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
         ports = range(settings.collector_port, settings.collector_port + (_PORTS if settings.collector_port else 1))
         listener = listen(settings.http_host, ports)
         await stack.enter_async_context(serving(app, listener, stop))
-        collector = Collector(subscription, ledgers, redis, stop)
+        collector = Collector(subscription, ledgers, scripts, stop)
 
         def state() -> CollectorState:
             return CollectorState(heard=subscription.is_heard, feedback=collector.handled)

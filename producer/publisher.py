@@ -11,7 +11,7 @@ from shared.messages import DeadLetterReason, encode_chunk, encode_dead_letter, 
 from shared.services import Service
 from shared.tasks import together
 
-_AT_ONCE = 8
+_AT_ONCE = 16
 """Enough to hide the round trip to the broker; a window of a whole batch would only hold its memory longer."""
 
 

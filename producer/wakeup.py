@@ -1,4 +1,8 @@
-"""Waking up when a ledger changes: pub/sub for speed, and never to be relied on, since it forgets."""
+"""Waking up when there is something to do: pub/sub for speed, and never to be relied on, since it forgets.
+
+Of the changes of a ledger only those wake that the producer acts upon: nothing is outstanding any more, or there are
+halves to be published. One look at the ledger for each batch is enough then, instead of one for each chunk.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,6 +12,8 @@ from redis.asyncio import Redis, RedisError
 
 _LISTEN_SECONDS = 5.0
 _RETRY_PAUSE_SECONDS = 1.0
+_TO_ACT_UPON = ("0", "split")
+"""What the scripts publish: how many chunks are outstanding, or `split`."""
 
 
 class Wakeup:
@@ -25,12 +31,13 @@ class Wakeup:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(*self._channels)
                     while True:
-                        if await pubsub.get_message(timeout=_LISTEN_SECONDS):
+                        message = await pubsub.get_message(timeout=_LISTEN_SECONDS)
+                        if message and message["data"] in _TO_ACT_UPON:
                             self._woken.set()
             await asyncio.sleep(_RETRY_PAUSE_SECONDS)
 
     async def wait(self, seconds: float) -> None:
-        """Return when something changed since the last return, at the latest after `seconds`."""
+        """Return when there was something to do since the last return, at the latest after `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

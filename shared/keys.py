@@ -88,7 +88,7 @@ class ServiceKeys:
 
     @property
     def progress(self) -> str:
-        """Pub/sub channel: something in this service's ledger changed."""
+        """Pub/sub channel: this service's ledger changed. Says how many chunks are outstanding now, or `split`."""
         return f"{self.ordinal}_PROGRESS"
 
     @property

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from shared import keys
 from shared.errors import ServiceFailedError
-from shared.redis_client import Scripts, redis_errors
+from shared.redis_client import Call, Scripts, redis_errors
 
 
 class Verdict(StrEnum):
@@ -123,11 +123,13 @@ class Ledger:
 
     async def settle(self, execution: str, chunk_id: str, size: int) -> Verdict:
         """Count a chunk that a mankeli stored. SETTLED, DUPLICATE, STALE or MISMATCH."""
+        [verdict] = await settle_all(self._scripts, [self.settling(execution, chunk_id, size)])
+        return verdict
+
+    def settling(self, execution: str, chunk_id: str, size: int) -> Call:
+        """What `settle` calls, for `settle_all`."""
         k = self._keys
-        answer = await self._scripts.call(
-            "settle_chunk", [k.execution, k.chunks, k.updated], [execution, chunk_id, size, k.progress]
-        )
-        return Verdict(answer)
+        return Call("settle_chunk", [k.execution, k.chunks, k.updated], [execution, chunk_id, size, k.progress])
 
     async def split(self, execution: str, chunk_id: str) -> Verdict:
         """Put the halves of a failed chunk in its place. SPLIT, SINGLE, DUPLICATE or STALE."""
@@ -146,6 +148,11 @@ class Ledger:
             [execution, chunk_id, error_text, k.progress],
         )
         return Verdict(answer)
+
+
+async def settle_all(scripts: Scripts, settlings: Sequence[Call]) -> list[Verdict]:
+    """Count several chunks, of one service or of many, each by itself, in one round trip. See `Ledger.settle`."""
+    return [Verdict(answer) for answer in await scripts.call_all(settlings)]
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

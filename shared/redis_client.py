@@ -126,6 +126,15 @@ def redis_errors(doing: str) -> Iterator[None]:
         raise DependencyLostError(f"Redis is lost ({doing}): {error or type(error).__name__}") from error
 
 
+@dataclass(frozen=True)
+class Call:
+    """A script with its keys and arguments."""
+
+    name: str
+    script_keys: Sequence[str]
+    arguments: Sequence[str | int]
+
+
 class Scripts:
     """The Lua scripts of `shared/lua`, one file each, by name."""
 
@@ -141,6 +150,19 @@ class Scripts:
         with redis_errors(f"{name} for {script_keys[0]}"):
             # register_script loads a script that the server lost (NOSCRIPT), say after a restart.
             return await self._scripts[name](keys=script_keys, args=arguments)
+
+    async def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run several scripts, each by itself, in one round trip; answer what each returns. Raises as `call`.
+
+        When it raises, some may have run: they are all repeated, or given up, which is harmless to repeat.
+        """
+        if not calls:
+            return []
+        with redis_errors(f"{calls[0].name} for {calls[0].script_keys[0]} and others"):
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                for call in calls:
+                    await self._scripts[call.name](keys=call.script_keys, args=call.arguments, client=pipeline)
+                return list(await pipeline.execute())
 
 
 async def connect_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:

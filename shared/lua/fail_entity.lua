@@ -16,5 +16,5 @@ redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[5], ARGV[2], ARGV[3])
 redis.call('INCRBY', KEYS[3], 1)
 redis.call('INCRBY', KEYS[4], 1)
-redis.call('PUBLISH', ARGV[4], ARGV[2])
+redis.call('PUBLISH', ARGV[4], redis.call('HLEN', KEYS[2]))
 return 'FAILED'

@@ -14,5 +14,5 @@ if size ~= ARGV[3] then
 end
 redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('INCRBY', KEYS[3], size)
-redis.call('PUBLISH', ARGV[4], ARGV[2])
+redis.call('PUBLISH', ARGV[4], redis.call('HLEN', KEYS[2]))
 return 'SETTLED'

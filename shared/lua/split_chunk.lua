@@ -15,5 +15,5 @@ end
 local larger = math.ceil(size / 2)
 redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[3], larger, ARGV[4], size - larger)
-redis.call('PUBLISH', ARGV[5], ARGV[2])
+redis.call('PUBLISH', ARGV[5], 'split')
 return 'SPLIT'

@@ -169,14 +169,14 @@ async def test_a_single_entity_is_not_split_but_fails(redis_uri: str) -> None:
 
 @pytest.mark.parametrize("act", ["settle", "split", "fail"])
 async def test_each_change_wakes_the_producer(redis_uri: str, act: str) -> None:
-    """The chunk's id is published on the service's progress channel."""
+    """How many chunks are outstanding is published on the service's progress channel, and a split as such."""
     async with books(redis_uri, {"0": 1 if act == "fail" else 10}) as b:
         calls: dict[str, Callable[[], Awaitable[Verdict]]] = {
             "settle": lambda: b.ledger.settle(ONE, "0", 10),
             "split": lambda: b.ledger.split(ONE, "0"),
             "fail": lambda: b.ledger.fail(ONE, "0", "bad"),
         }
-        await assert_published(b, NAMES.progress, "0", calls[act])
+        await assert_published(b, NAMES.progress, "split" if act == "split" else "0", calls[act])
 
 
 async def test_the_ordinal_moves_once_all_is_settled(redis_uri: str) -> None:
