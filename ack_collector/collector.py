@@ -49,7 +49,8 @@ class Collector:
         try:
             reports = [(message, feedback) for message in messages if (feedback := await self._read(message))]
             stored = [(message, feedback) for message, feedback in reports if feedback.error_text is None]
-            for (message, feedback), verdict in zip(stored, await self._settle_all(stored), strict=True):
+            verdicts = await self._settle_all(stored) if stored else []
+            for (message, feedback), verdict in zip(stored, verdicts, strict=True):
                 await self._end(message, feedback, verdict)
             for message, feedback in reports:
                 if feedback.error_text is not None:

@@ -156,8 +156,6 @@ class Scripts:
 
         When it raises, some may have run: they are all repeated, or given up, which is harmless to repeat.
         """
-        if not calls:
-            return []
         with redis_errors(f"{calls[0].name} for {calls[0].script_keys[0]} and others"):
             async with self.redis.pipeline(transaction=False) as pipeline:
                 for call in calls:
