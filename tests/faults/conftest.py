@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from demo.servers import Server
 from tests.conftest import MakeServer
 from tests.faults.world import World
 
@@ -15,11 +16,14 @@ MakeWorld = Callable[..., World]
 
 @pytest.fixture
 def make_world(make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path) -> Iterator[MakeWorld]:
-    """Make a world: `make_world(nats_config="", redis_config="", …)`, the rest is World's. One for each test."""
+    """Make a world: `make_world(nats_config="", redis_config="", …)`, the rest is World's. One for each test.
+
+    `nats`, if it is given, is a server of the test's own that runs already.
+    """
     with ExitStack() as stack:
 
-        def make(*, nats_config: str = "", redis_config: str = "", **options: Any) -> World:
-            nats, redis = make_nats(config=nats_config), make_redis(config=redis_config)
-            return World(stack, nats, redis, tmp_path, **options)
+        def make(*, nats: Server | None = None, nats_config: str = "", redis_config: str = "", **options: Any) -> World:
+            nats = nats or make_nats(config=nats_config)
+            return World(stack, nats, make_redis(config=redis_config), tmp_path, **options)
 
         yield make

@@ -4,6 +4,8 @@ Everything is small and every time is short, so that thousands of steps and many
 on (`recorder`), and what happened is judged from outside, by `invariants`.
 """
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,12 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import nats.js.errors
+
 from demo.compare import compare, fetch_expected
 from demo.servers import Server
 from demo.store import Store
 from shared.services import load_services
 from tests.faults import invariants
-from tests.faults.history import History, read_processed
+from tests.faults.history import History, Processed, read_processed
 from tests.faults.recorder import Recorder, Sampler, read_dead_letter
 from tests.faults.sisu import ONE_TIME_ORDINAL, RecordingSisu
 from tests.faults.supervisor import Supervised, Victim
@@ -97,7 +101,10 @@ class World:
     ) -> Supervised:
         """A producer: until a run is complete, unless it is to make runs for ever. The first one crashes at `point`."""
         arguments = (*arguments, "--once") if once else arguments
-        return self._supervised(lambda number: self._launch("producer", point, k, number, variables, *arguments))
+        self.the_producer = self._supervised(
+            lambda number: self._launch("producer", point, k, number, variables, *arguments)
+        )
+        return self.the_producer
 
     def start(self) -> None:
         """A collector and a mankeli."""
@@ -149,6 +156,62 @@ class World:
     def wait_for_look(self) -> None:
         """Wait until the sampler has seen what Redis holds now."""
         self.sampler.catch_up()
+
+    def wait_until_feedback_is_handled(self) -> None:
+        """Wait until no report waits for a collector, and the sampler has seen what came of it."""
+
+        async def waiting() -> int:
+            consumer = await self.recorder.client.jetstream().consumer_info("IMPORTER_FEEDBACK", "ack-collector")
+            return int(consumer.num_pending or 0) + int(consumer.num_ack_pending or 0)
+
+        wait_until(lambda: self.recorder.run(waiting()) == 0, "all feedback is handled")
+        self.wait_for_look()
+
+    def wait_for_settled_chunk(self) -> Processed:
+        """Wait until a chunk of PERSON is off the ledger, and answer it."""
+
+        def settled() -> Processed | None:
+            sample = self.sampler.latest().get("PERSON")
+            if not sample or not sample.updated:
+                return None
+            done = (chunk for chunk in read_processed(self.db) if chunk.execution == sample.execution)
+            return next((chunk for chunk in done if chunk.chunk not in sample.chunks), None)
+
+        chunk = wait_until(settled, "a chunk is settled")
+        assert chunk
+        return chunk
+
+    @staticmethod
+    def wait_for_runs(producer: Supervised, count: int) -> None:
+        """Wait until a producer has ended so many runs."""
+        wait_until(lambda: producer.output.count('"run_finished"') >= count, f"{count} runs")
+
+    def limit_stream(self, name: str, **limits: int) -> None:
+        """Give a stream limits, as an operator may."""
+
+        async def limit() -> None:
+            jetstream = self.recorder.client.jetstream()
+            config = (await jetstream.stream_info(name)).config
+            await jetstream.update_stream(config.evolve(**limits))
+
+        self.recorder.run(limit())
+
+    def fill_store(self) -> None:
+        """Have somebody else's stream take all the room that the broker has."""
+
+        async def fill() -> None:
+            jetstream = self.recorder.client.jetstream()
+            await jetstream.add_stream(name="FILLER", subjects=["FILLER"])
+            for size_bytes in (100_000, 1_000):
+                with contextlib.suppress(nats.js.errors.APIError):
+                    while True:
+                        await jetstream.publish("FILLER", os.urandom(size_bytes))
+
+        self.recorder.run(fill())
+
+    def empty_store(self) -> None:
+        """Undo `fill_store`."""
+        self.recorder.run(self.recorder.client.jetstream().delete_stream("FILLER"))
 
     def hold(self, seconds: float) -> None:
         """Let a fault last: how long it lasts is what the test is about."""
