@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from operating.web import Explorer
 from producer.batch import BatchImporter
 from producer.control import Control
 from producer.execution import Patience
@@ -68,7 +69,9 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         runner = Runner(ledgers, sisu, importer, PostUpdate(scripts, publisher), lock, control, journal, stop)
         retrier = DeadLetterRetrier(ledgers, sisu, importer, broker, control)
         listener = listen(settings.http_host, [settings.port])
-        app = make_app(Health(redis, broker, lambda: importer.is_progressing))
+        explorer = Explorer.over(scripts, broker, settings)
+        app = make_app(Health(redis, broker, lambda: importer.is_progressing), explorer.routes())
+        await stack.enter_async_context(stop.background(explorer.live.run()))
         await stack.enter_async_context(serving(app, listener, stop))
         heartbeat = Heartbeat(scripts, "producer", journal.state, port_of(listener), journal.changed)
         await stack.enter_async_context(heartbeat.beating(stop))

@@ -25,6 +25,8 @@ class Event(StrEnum):
     """The pause was ended."""
     HTTP_SERVED = "http_served"
     """Health and metrics are served at `host` and `port`."""
+    PAGE_FAILED = "page_failed"
+    """What the page shows could not be gathered; the import goes on without."""
     HTTP_NOT_SERVED = "http_not_served"
     """They are not; the import goes on without."""
 

@@ -48,8 +48,8 @@ class Health:
         return False
 
 
-def make_app(health: Health) -> Starlette:
-    """The application that answers."""
+def make_app(health: Health, others: Sequence[Route] = ()) -> Starlette:
+    """The application that answers: health and metrics, and what else a process serves."""
 
     async def answer(status: Callable[[bool], int]) -> Response:
         ready = await health.is_ready()
@@ -65,7 +65,8 @@ def make_app(health: Health) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    ours = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return Starlette(routes=[*ours, *others])
 
 
 def listen(host: str, ports: Sequence[int]) -> socket.socket | None:

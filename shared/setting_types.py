@@ -18,6 +18,7 @@ from shared import redis_client
 from shared.errors import ConfigurationError
 from shared.services import choose_services, load_services
 
+_TOKEN_LEAST_CHARACTERS = 16
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -90,6 +91,12 @@ def _timezone(value: object) -> object:
         return ZoneInfo(value)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError("must be a time zone of the IANA database, like Europe/Helsinki") from error
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < _TOKEN_LEAST_CHARACTERS:
+        raise ValueError(f"is too easy to guess: {_TOKEN_LEAST_CHARACTERS} characters at least")
+    return value
 
 
 def _header(value: SecretStr) -> SecretStr:
@@ -187,6 +194,7 @@ def upper(value: object) -> object:
 
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header)]
+ExplorerToken = Annotated[SecretStr, AfterValidator(_header), AfterValidator(_long_enough)]
 NatsUri = Annotated[SecretStr, AfterValidator(_nats_uri)]
 RedisUri = Annotated[SecretStr, AfterValidator(_redis_uri)]
 NatsCredentials = Annotated[FilePath, AfterValidator(_credentials)]

@@ -25,6 +25,7 @@ from shared.services import BUILT_IN_TABLE, Service, choose_services, load_servi
 from shared.setting_types import (
     Authority,
     CronExpression,
+    ExplorerToken,
     HeaderSecret,
     HttpAddress,
     Names,
@@ -108,6 +109,7 @@ class ProducerSettings(CommonSettings):
     """The settings of the producer."""
 
     port: Port = 3002
+    explorer_token: ExplorerToken | None = None
     sis_api_url: HttpAddress
     kori_public_api_url: HttpAddress = "https://sisu.helsinki.fi/kori/api"
     root_org_id: str = "hy-university-root-id"
