@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults soak check lock clean
+.PHONY: demo test faults soak bench check lock clean
 
 # One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running.
 demo: $(READY)
@@ -20,6 +20,10 @@ faults: $(READY)
 # Faults at random for SECONDS, then quiet, then the verdict. The same SEED does the same again, as far as a machine can.
 soak: $(READY)
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+# How fast the importer is, as ratios within one run; FULL=1 measures more, longer and more often. docs/performance.md
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(if $(FULL),--full)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -31,7 +31,7 @@ class NullMankeli(asyncio.Protocol):
         self._received = bytearray()
         self._asked_for = 0
         self._busy_until = 0.0
-        self.ended = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -43,15 +43,23 @@ class NullMankeli(asyncio.Protocol):
         sys.stdout.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.ended.set_result(error)
+        if not self.ended.done():
+            self.ended.set_result(error)
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._read(data)
+        except Exception as error:
+            self.ended.set_exception(error)
+            raise
+
+    def _read(self, data: bytes) -> None:
         self._received += data
         start = 0
         while (end := self._received.find(b"\r\n", start)) >= 0:
-            words = self._received[start:end].split()
+            words = bytes(self._received[start:end]).split()
             if words[0] not in {b"MSG", b"HMSG"}:
-                self._control(bytes(words[0]))
+                self._control(words[0])
                 start = end + 2
                 continue
             message_end = end + 2 + int(words[-1])
@@ -74,11 +82,11 @@ class NullMankeli(asyncio.Protocol):
         self._publish(_NEXT, _PULL_REQUEST, _INBOX)
         self._asked_for += _PULL_MESSAGES
 
-    def _take(self, words: list[bytearray], start: int, end: int) -> None:
+    def _take(self, words: list[bytes], start: int, end: int) -> None:
         body = bytes(self._received[start : start + 120])
         entities = self._received.count(_ENTITY_MARK, start, end)
         rejected = self._rejects and self._received.find(BAD_MARK, start, end) >= 0
-        feedback = {
+        feedback: dict[str, object] = {
             "status": "FAIL" if rejected else "OK",
             "executionHash": body.split(b'"', 4)[3].decode(),
             "chunkId": body.split(b'"', 8)[7].decode(),

@@ -23,7 +23,7 @@ _NAMES = ("Aino", "Väinö", "Elias", "Ebba", "Göran", "Märta", "Onni", "Päiv
 
 def make_entity(position: int, size_bytes: int) -> bytes:
     """A person, about as compressible as a real one, of exactly so many bytes."""
-    draw = random.Random(position)  # noqa: S311 - variety, not secrets
+    draw = random.Random(position)
     person = {
         "id": f"hy-hlo-{draw.getrandbits(64):016x}",
         "documentState": "ACTIVE",
@@ -94,7 +94,9 @@ class Connection(asyncio.Protocol):
         if b"\r\n\r\n" not in self._received:
             return
         head, _, rest = self._received.partition(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+        length = next(
+            (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+        )
         if len(rest) < length:
             return
         self._received = b""

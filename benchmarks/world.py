@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import nats
 import orjson
@@ -98,13 +98,29 @@ class Program:
                         return line
                 if self.process.poll() is not None and not self._condition.wait(0.2):
                     raise RuntimeError(f"{self.module} ended without {text!r}:\n{''.join(self.lines[-20:])}")
-                if not self._condition.wait(min(1.0, max(0.0, deadline - time.monotonic()))):
-                    if time.monotonic() > deadline:
-                        raise RuntimeError(f"{self.module}: no {text!r} within {deadline_seconds:g} s")
+                heard = self._condition.wait(min(1.0, max(0.0, deadline - time.monotonic())))
+                if not heard and time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.module}: no {text!r} within {deadline_seconds:g} s")
+
+    def has(self, text: str) -> bool:
+        """Whether it has printed this."""
+        return any(text in line for line in self.lines)
+
+    def wait_a_little(self, text: str, seconds: float) -> None:
+        """Wait until it has printed this, or so long."""
+        deadline = time.monotonic() + seconds
+        with self._condition:
+            while not self.has(text) and (left := deadline - time.monotonic()) > 0:
+                self._condition.wait(left)
+
+    def still_runs(self) -> None:
+        """Raise RuntimeError if it does not."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.module} ended:\n{''.join(self.lines[-20:])}")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log events of a name so far."""
-        return [orjson.loads(line) for line in self.lines if f'"event":"{name}"' in line.replace('": "', '":"')]
+        return [orjson.loads(line) for line in self.lines if f'"event": "{name}"' in line]
 
 
 def at(event: Mapping[str, Any]) -> float:
@@ -120,7 +136,7 @@ class World:
         self.nats = _Nats()
         self.redis_server = _Redis()
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         self._stack.enter_context(self.nats)
         self._stack.enter_context(self.redis_server)
         self.redis = redis.Redis.from_url(self.redis_server.uri, decode_responses=True)
