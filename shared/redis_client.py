@@ -4,9 +4,9 @@ Errors of redis-py are translated here and go no further: a refused credential i
 after the client's own retries, a DependencyLostError.
 """
 
-import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 
+from shared import tls_errors
 from shared.errors import ConfigurationError, DependencyLostError
 
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
@@ -32,10 +33,14 @@ _ATTEMPTS = 8
 """With pauses up to 2 s: an outage of some ten seconds is ridden out, a longer one ends the process."""
 
 
-class _Retry(Retry):
-    """Repeats what may pass, and not what only a person can mend.
+_repeating: ContextVar[bool] = ContextVar("repeating", default=False)
 
-    To redis-py refused credentials are a lost connection, and repeated at each of its two levels they took minutes.
+
+class _Retry(Retry):
+    """Repeats what may pass, and not what only a person can mend: to redis-py, refused credentials are a broken line.
+
+    And it repeats at one level only. What redis-py repeats may connect and ping, which it repeats by itself again:
+    with a server that takes connections and says nothing, nine attempts became 81, a quarter of an hour.
     """
 
     async def call_with_retry(
@@ -46,9 +51,15 @@ class _Retry(Retry):
         with_failure_count: bool = False,
     ) -> Any:
         def may_pass(error: Exception) -> bool:
-            return not _only_a_person_can_mend(error) and (is_retryable is None or is_retryable(error))
+            return not _what_to_check(error) and (is_retryable is None or is_retryable(error))
 
-        return await super().call_with_retry(do, fail, may_pass, with_failure_count)
+        if _repeating.get():
+            return await do()
+        token = _repeating.set(True)
+        try:
+            return await super().call_with_retry(do, fail, may_pass, with_failure_count)
+        finally:
+            _repeating.reset(token)
 
 
 @dataclass(frozen=True)
@@ -104,13 +115,18 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host, int(port or _SENTINEL_PORT)
 
 
-def _only_a_person_can_mend(error: BaseException | None) -> bool:
-    """Whether credentials or rights were refused, or a certificate was; redis-py wraps the latter."""
-    while error is not None:
-        if isinstance(error, (*_REFUSED, ssl.SSLCertVerificationError)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _what_to_check(error: BaseException) -> str | None:
+    """Which variables to check where credentials, rights or a certificate were refused; None for all else."""
+    if tls_errors.distrust(error):
+        return "REDIS_CA_PATH"
+    if tls_errors.refusal(error):
+        return "REDIS_CERT_PATH and REDIS_KEY_PATH"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _REFUSED):
+            return "REDIS_URI and the user's rights"
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextmanager
@@ -119,10 +135,8 @@ def redis_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        if _only_a_person_can_mend(error):
-            raise ConfigurationError(
-                f"Redis refused {doing}: {error}; check REDIS_URI, the user's rights, and REDIS_CA_PATH"
-            ) from error
+        if variables := _what_to_check(error):
+            raise ConfigurationError(f"Redis refused {doing}: {error}; check {variables}") from error
         raise DependencyLostError(f"Redis is lost ({doing}): {error or type(error).__name__}") from error
 
 

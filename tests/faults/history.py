@@ -101,6 +101,8 @@ class History:
     """Ids of the entities that mankelis reject."""
     too_large: frozenset[str] = frozenset()
     """Ids of the entities that no message can hold."""
+    dead_letters_lost: bool = False
+    """Whether a test made the broker forget some."""
     one_time: frozenset[str] = frozenset()
     """Services whose ordinal every start of a producer forgets."""
     quiet_at_ns: int | None = None

@@ -76,6 +76,11 @@ class Recorder:
         """Publish, confirmed by JetStream."""
         self.run(self._client.jetstream().publish(subject, data))
 
+    def send(self, subject: str, data: bytes) -> None:
+        """Publish if NATS is there; nothing is confirmed."""
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            self.run(self._client.publish(subject, data))
+
     @property
     def client(self) -> Client:
         """Its connection; to be used in `run`."""

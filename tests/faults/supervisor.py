@@ -5,7 +5,7 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -90,6 +90,23 @@ class Supervised:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.output[-6000:]}") from None
         return self.outcomes[-1]
+
+    def kill(self) -> None:
+        """SIGKILL the one that runs now."""
+        with contextlib.suppress(ProcessLookupError):
+            self.program.kill()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the one that runs now stand still meanwhile."""
+        program = self.program
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            program.pause()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                program.resume()
 
     def stop(self) -> None:
         """Ask it to stop, and start it no more."""

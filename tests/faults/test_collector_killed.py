@@ -5,7 +5,7 @@ import pytest
 from tests.faults.conftest import MakeWorld
 from tests.support.waiting import wait_until
 
-SETTLING = [("before-script", 3), ("after-script", 3)]
+SETTLING = [("before-script", 2), ("after-script", 2)]
 FAILING = [("before-split", 1), ("after-split", 2), ("before-fail", 1), ("after-fail", 1)]
 
 AGAIN = ('"feedback_duplicate"', '"feedback_stale"')

@@ -1,7 +1,11 @@
 """NATS or Redis cannot be reached: at the start, or for a while in the middle, in every way a network can fail."""
 
+import socket
+
 import pytest
 
+from shared import redis_client
+from shared.errors import DependencyLostError
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import World
 from tests.support.tcp_proxy import Mode, TcpProxy
@@ -61,3 +65,14 @@ def test_a_slow_network(make_world: MakeWorld, server: str) -> None:
     world.start()
     proxy(world, server).switch(Mode.SLOW, delay_seconds=0.005)
     world.check()
+
+
+async def test_attempts_at_a_silent_redis_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many connections as attempts: not that often again for each step of a connection."""
+    monkeypatch.setattr(redis_client, "_REPLY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(redis_client, "_ATTEMPTS", 3)
+    with socket.create_server(("127.0.0.1", 0)) as nobody, TcpProxy(nobody.getsockname()[1]) as silent:
+        silent.switch(Mode.HALF_OPEN)
+        with pytest.raises(DependencyLostError, match="Redis is lost"):
+            await redis_client.connect_redis(f"redis://127.0.0.1:{silent.port}/0")
+        assert silent.taken == 1 + 3

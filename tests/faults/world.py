@@ -82,8 +82,8 @@ class World:
         self, point: str = "none", k: int = 1, *arguments: str, wait: bool = True, **variables: str
     ) -> Supervised:
         """An ack_collector; the first one crashes at `point`, those started after it do not."""
-        collector = self._supervised(
-            lambda number: self._launch("ack_collector", point, k, number, variables, *arguments)
+        collector = self.supervised(
+            lambda number: self.launch("ack_collector", point, k, number, variables, *arguments)
         )
         if wait:
             collector.wait_for('"started"')
@@ -92,7 +92,7 @@ class World:
     def start_mankeli(self, *arguments: str, ack_wait_seconds: float = 2.0) -> Supervised:
         """A mankeli that is attached."""
         arguments = ("--db", str(self.db), "--ack-wait-seconds", str(ack_wait_seconds), *arguments)
-        mankeli = self._supervised(lambda _: Victim("demo.mankeli", *arguments, **self.mankeli_variables))
+        mankeli = self.supervised(lambda _: Victim("demo.mankeli", *arguments, **self.mankeli_variables))
         mankeli.wait_for("ready")
         return mankeli
 
@@ -101,8 +101,8 @@ class World:
     ) -> Supervised:
         """A producer: until a run is complete, unless it is to make runs for ever. The first one crashes at `point`."""
         arguments = (*arguments, "--once") if once else arguments
-        self.the_producer = self._supervised(
-            lambda number: self._launch("producer", point, k, number, variables, *arguments)
+        self.the_producer = self.supervised(
+            lambda number: self.launch("producer", point, k, number, variables, *arguments)
         )
         return self.the_producer
 
@@ -113,16 +113,25 @@ class World:
 
     def produce(self, *arguments: str, deadline_seconds: float = 60, **variables: str) -> Outcome:
         """One run of a producer, to its end, whatever that is."""
-        with self._launch("producer", "none", 1, 1, variables, *arguments, "--once") as producer:
+        with self.launch("producer", "none", 1, 1, variables, *arguments, "--once") as producer:
             return producer.outcome(deadline_seconds)
 
-    def _launch(
-        self, program: str, point: str, k: int, number: int, variables: dict[str, str], *arguments: str
+    def launch(
+        self,
+        program: str,
+        point: str,
+        k: int,
+        number: int = 1,
+        variables: dict[str, str] | None = None,
+        *arguments: str,
     ) -> Victim:
+        """Start a program of the product, by the launcher; it crashes at `point` if it is the first one."""
+        variables = variables or {}
         point = point if number == 1 else "none"
         return Victim("tests.faults.launcher", program, point, str(k), *arguments, **self.variables | variables)
 
-    def _supervised(self, start: Callable[[int], Victim]) -> Supervised:
+    def supervised(self, start: Callable[[int], Victim]) -> Supervised:
+        """Keep a program running until the world ends."""
         return self.stack.enter_context(Supervised(start))
 
     def reject(self, *ids: str) -> Supervised:

@@ -36,6 +36,8 @@ class TcpProxy:
     def __init__(self, target_port: int) -> None:
         self.delay_seconds = 0.0
         """For SLOW."""
+        self.taken = 0
+        """How many connections were taken so far."""
         self.lost_replies = 0
         """How many replies were lost so far: see `lose_reply`."""
         self._target = target_port
@@ -98,6 +100,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):  # closed
             while True:
                 connection, _ = listener.accept()
+                self.taken += 1
                 if self._mode is Mode.RESET:
                     _end(connection, reset=True)
                     connection.close()
