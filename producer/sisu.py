@@ -29,7 +29,7 @@ from producer.http import (
     read_body,
     retry_after_seconds,
 )
-from shared import keys, metrics
+from shared import keys, metrics, tls_errors
 from shared.errors import ConfigurationError, FetchError, ServiceForbiddenError, SisuUnreachableError
 from shared.events import Event
 from shared.records import SisuWait, now
@@ -208,7 +208,13 @@ class SisuClient:
                 self._judge(response, service)
                 return read_body(response, deadline, abandoned)
         except requests.exceptions.SSLError as error:
-            raise TransientError(f"TLS failed: {innermost(error)}", reached=False, kind="tls") from error
+            if refusal := tls_errors.refusal(error):
+                raise ConfigurationError(
+                    f"{service.name}: SISU at {self.address(service)} refused our certificate ({refusal}): "
+                    "check KEY_PATH and CERT_PATH"
+                ) from error
+            hint = "; SIS_CA_PATH names a private authority" if tls_errors.distrust(error) else ""
+            raise TransientError(f"TLS failed: {innermost(error)}{hint}", reached=False, kind="tls") from error
         except requests.exceptions.Timeout as error:
             raise TransientError(f"no answer within {timeout_seconds:g} s", reached=False, kind="timeout") from error
         except requests.exceptions.ConnectionError as error:

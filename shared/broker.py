@@ -26,7 +26,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from shared import keys
+from shared import keys, tls_errors
 from shared.errors import ConfigurationError, DependencyLostError, ServiceFailedError
 from shared.events import Event
 from shared.messages import HEADERS_MAX_BYTES
@@ -194,11 +194,17 @@ class Broker:
                     f"NATS at {self._where} refused the credentials: check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
                 )
             )
-        elif isinstance(error, ssl.SSLCertVerificationError):
+        elif distrust := tls_errors.distrust(error):
             self._stop.fail(
                 ConfigurationError(
-                    f"the certificate of NATS at {self._where} cannot be trusted: {error.verify_message}; "
+                    f"the certificate of NATS at {self._where} cannot be trusted: {distrust}; "
                     "NATS_CA_PATH names a private authority"
+                )
+            )
+        elif refusal := tls_errors.refusal(error):
+            self._stop.fail(
+                ConfigurationError(
+                    f"NATS at {self._where} refused our certificate ({refusal}): check NATS_CERT_PATH, NATS_KEY_PATH"
                 )
             )
 

@@ -14,7 +14,8 @@ _READ_BYTES = 64 * 1024
 class TlsProxy:
     """Listens on a loopback port, and passes on to `port` what comes in by TLS.
 
-    With `client_ca` it demands a client certificate of that authority.
+    With `client_ca` it demands a client certificate of that authority. A client that it refuses is listened to until
+    that hangs up: of a connection that is closed at once, clients see either the refusal or a reset.
     """
 
     def __init__(self, port: int, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
@@ -44,12 +45,24 @@ class TlsProxy:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            secured = self._context.wrap_socket(connection, server_side=True)
+            secured = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            try:
+                secured.do_handshake()
+            except ssl.SSLError:
+                self._linger(socket.socket(fileno=secured.detach()))
+                return
             with secured, socket.create_connection(("127.0.0.1", self._target)) as server:
                 back = threading.Thread(target=self._copy, args=(server, secured), daemon=True)
                 back.start()
                 self._copy(secured, server)
                 back.join()
+
+    @staticmethod
+    def _linger(refused: socket.socket) -> None:
+        with contextlib.suppress(OSError), refused:
+            refused.shutdown(socket.SHUT_WR)
+            while refused.recv(_READ_BYTES):
+                pass
 
     @staticmethod
     def _copy(source: socket.socket, target: socket.socket) -> None:
