@@ -1,0 +1,183 @@
+"""The API of the page, as anybody may try it: who may do what, and what nobody may."""
+
+import json
+
+import pytest
+import requests
+
+from shared import keys
+from tests.support.installation import Installation
+from tests.support.programs import Program
+
+TOKEN = "correct-horse-battery-staple"
+TIMEOUT_SECONDS = 20
+ACTIONS = (
+    "/api/run",
+    "/api/pause",
+    "/api/resume",
+    "/api/rewind/PERSON",
+    "/api/rewind-undo",
+    "/api/dead-letters/retry",
+    "/api/dead-letters/drop",
+    "/force_update",
+    "/reset/PERSON",
+)
+SECRETS = ("/api/dead-letters", "/api/dead-letters/letter?subject=DEAD_LETTER.X.y")
+
+
+@pytest.fixture
+def address(installation: Installation) -> str:
+    """Of a producer that stands by, which serves the page like any other."""
+    installation.redis.set(keys.PRODUCER_LOCK, "of another", ex=600)
+    installation.redis.set("LATEST_PERSON_ORDINAL", "500")
+    return start(installation, EXPLORER_TOKEN=TOKEN)
+
+
+def start(installation: Installation, **variables: str) -> str:
+    """Start a producer, and answer its address."""
+    producer: Program = installation.start_producer(**variables)
+    producer.wait_for('"standing_by"')
+    [served] = [json.loads(line) for line in producer.output.splitlines() if '"http_served"' in line]
+    return f"http://127.0.0.1:{served['port']}"
+
+
+def post(url: str, body: object = None, **headers: str) -> requests.Response:
+    """POST JSON."""
+    return requests.post(url, json=body, headers=headers, timeout=TIMEOUT_SECONDS)
+
+
+def bearer(token: str = TOKEN) -> dict[str, str]:
+    """The header of somebody who has a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def state(installation: Installation) -> dict[str, object]:
+    """All that an action could change."""
+    redis = installation.redis
+    return {
+        "ordinal": redis.get("LATEST_PERSON_ORDINAL"),
+        "paused": redis.get(keys.PAUSED),
+        "runs": redis.hgetall(keys.RUN_REQUESTS),
+        "retries": redis.hgetall(keys.RETRY_REQUESTS),
+        "rewinds": redis.lrange(keys.REWINDS, 0, -1),
+    }
+
+
+def test_nobody_acts_without_the_token(installation: Installation, address: str) -> None:
+    """No token, a wrong one, one in the address or in a cookie: refused, and nothing has changed."""
+    before = state(installation)
+    for path in (*ACTIONS, *SECRETS):
+        method = "POST" if path in ACTIONS else "GET"
+        for headers in (
+            {},
+            bearer("wrong"),
+            {"token": "wrong"},
+            {"Cookie": f"token={TOKEN}"},
+            {"Authorization": TOKEN},
+        ):
+            answer = requests.request(method, address + path, headers=headers, timeout=TIMEOUT_SECONDS)
+            assert answer.status_code == 401, (path, headers)
+        separator = "&" if "?" in path else "?"
+        answer = requests.request(method, f"{address}{path}{separator}token={TOKEN}", timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 401, path
+    assert state(installation) == before
+
+
+def test_another_site_cannot_act(installation: Installation, address: str) -> None:
+    """Not even with the token, which it cannot have; and no browser would let it read or ask with it."""
+    before = state(installation)
+    for path in ACTIONS:
+        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
+            assert post(address + path, **bearer(), **headers).status_code == 403, (path, headers)
+    preflight = requests.options(address + "/api/pause", timeout=TIMEOUT_SECONDS, headers={"Origin": "https://x"})
+    assert not any(name.lower().startswith("access-control") for name in preflight.headers)
+    assert state(installation) == before
+
+
+def test_nothing_is_done_by_get(installation: Installation, address: str) -> None:
+    """Following a link changes nothing, token or not."""
+    before = state(installation)
+    for path in ACTIONS:
+        assert requests.get(address + path, headers=bearer(), timeout=TIMEOUT_SECONDS).status_code == 405, path
+    assert state(installation) == before
+
+
+def test_without_a_configured_token_nothing_can_be_done(installation: Installation) -> None:
+    """The answer says which variable to set; an empty token opens nothing."""
+    installation.redis.set(keys.PRODUCER_LOCK, "of another", ex=600)
+    address = start(installation)
+    for headers in ({}, bearer(""), bearer(TOKEN)):
+        answer = post(address + "/api/pause", **headers)
+        assert (answer.status_code, "EXPLORER_TOKEN is not set" in answer.text) == (403, True)
+    assert not installation.redis.exists(keys.PAUSED)
+
+
+def test_the_actions_do_what_they_say(installation: Installation, address: str) -> None:
+    """With the token in either header, as the page or an older script sends it."""
+    assert post(address + "/api/pause", {"why": "upgrade"}, **bearer()).status_code == 200
+    assert json.loads(installation.redis.get(keys.PAUSED))["why"] == "upgrade"
+    assert post(address + "/api/resume", token=TOKEN).status_code == 200
+    assert not installation.redis.exists(keys.PAUSED)
+    assert post(address + "/api/run", {"services": ["PERSON"]}, **bearer()).status_code == 200
+    assert post(address + "/force_update", token=TOKEN).status_code == 200
+    assert installation.redis.hkeys(keys.RUN_REQUESTS) == ["PERSON", "*"]
+    assert post(address + "/reset/person", token=TOKEN).json()["fromOrdinal"] == 500
+    assert not installation.redis.exists("LATEST_PERSON_ORDINAL")
+    assert post(address + "/api/rewind-undo", **bearer()).json()["toOrdinal"] == 500
+    assert post(address + "/api/rewind/PERSON", {"to": 200}, **bearer()).status_code == 200
+    assert installation.redis.get("LATEST_PERSON_ORDINAL") == "200"
+    assert post(address + "/api/dead-letters/retry", {"subjects": ["DEAD_LETTER.X.y"]}, **bearer()).status_code == 200
+    assert installation.redis.hkeys(keys.RETRY_REQUESTS) == ["DEAD_LETTER.X.y"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/reset/NOBODY", None, 404, "the table has PERSON"),
+        ("/api/rewind/PERSON", {"to": 501}, 409, "would skip changes"),
+        ("/api/rewind/PERSON", {"to": "all"}, 400, "the body cannot be used"),
+        ("/api/rewind/PERSON", {"too": 1}, 400, "the body cannot be used"),
+        ("/api/run", {"services": ["NOBODY"]}, 404, "the table has PERSON"),
+        ("/api/rewind-undo", None, 409, "no rewind to take back"),
+        ("/api/pause", {"why": "x" * 70_000}, 413, "bytes at most"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    installation: Installation, address: str, path: str, body: object, status: int, words: str
+) -> None:
+    """Each refusal has a status and a sentence, and changes nothing."""
+    before = state(installation)
+    answer = post(address + path, body, **bearer())
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert state(installation) == before
+
+
+def test_a_form_of_another_page_is_no_json(address: str) -> None:
+    """What a form can send without asking first is refused."""
+    answer = requests.post(address + "/api/pause", data={"why": "x"}, headers=bearer(), timeout=TIMEOUT_SECONDS)
+    assert answer.status_code == 415
+
+
+def test_the_status_is_public_and_names_nobody(address: str) -> None:
+    """Versioned JSON for anybody who may reach the port, kept by no cache, framed by no site."""
+    answer = requests.get(address + "/api/status", timeout=TIMEOUT_SECONDS)
+    status = answer.json()
+    assert (status["version"], status["services"][0]["ordinal"]) == (1, 500)
+    assert status["verdict"]["code"] in ("lock_held", "starting")
+    assert answer.headers["Cache-Control"] == "no-store"
+    page = requests.get(address, timeout=TIMEOUT_SECONDS)
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert TOKEN not in page.text + answer.text
+
+
+def test_events_tell_of_changes(installation: Installation, address: str) -> None:
+    """Whoever listens hears of a change within moments."""
+    with requests.get(address + "/api/events", stream=True, timeout=TIMEOUT_SECONDS) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        first = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
+        assert first["paused"] is None
+        installation.redis.set(keys.PAUSED, '{"by":"ada","at":"2026-01-01T00:00:00Z","why":""}')
+        heard = (json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
+        assert next(status for status in heard if status["paused"])["paused"]["by"] == "ada"

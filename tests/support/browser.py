@@ -1,0 +1,37 @@
+"""A real browser: Debian's chromium, driven by Playwright. PLAYWRIGHT_CHROMIUM names another program."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+Scheme = Literal["light", "dark"]
+
+
+def chromium() -> str:
+    """Its path. Without one the test is skipped, and fails in CI."""
+    path = os.environ.get("PLAYWRIGHT_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no chromium on this machine")
+    return str(path)
+
+
+@contextmanager
+def browsing(width: int = 1280, height: int = 900, scheme: Scheme = "light") -> Iterator[Page]:
+    """A page of a new browser. An error in the page's own script fails the test."""
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        # Without a sandbox: CI runs as root, where chromium's does not start; it sees only our own page.
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id="Europe/Helsinki"
+        ).new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
+        yield page
+        browser.close()
+    assert errors == []
