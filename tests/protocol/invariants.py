@@ -4,7 +4,8 @@ What they say in one line is what docs/reliability.md promises; tests/faults/inv
 """
 
 from shared.ledger import Verdict
-from tests.protocol.world import Act, Fault, Producer, Report, Scenario, Step, World
+from tests.protocol.scenario import Scenario
+from tests.protocol.world import Act, Fault, Producer, Report, Step, World
 
 
 def check_i1(scenario: Scenario, before: World, step: Step) -> None:  # noqa: ARG001 - one signature for all
@@ -18,7 +19,7 @@ def check_i1(scenario: Scenario, before: World, step: Step) -> None:  # noqa: AR
 def check_i2(scenario: Scenario, before: World, step: Step) -> None:  # noqa: ARG001
     """I2: 0 ≤ FAILED ≤ UPDATED ≤ SCHEDULED, each failure has its error text; within an execution counters only grow."""
     was, books = before.books, step.after.books
-    if books.execution in ("", step.after.damaged):  # none has begun, or somebody has set them
+    if not books.execution or books.execution in step.after.damaged:  # none has begun, or somebody has set them
         return
     assert books.scheduled is not None, f"I2: no SCHEDULED: {books}"
     assert books.updated is not None, f"I2: no UPDATED: {books}"
@@ -53,7 +54,7 @@ def check_i4(scenario: Scenario, before: World, step: Step) -> None:  # noqa: AR
     names = [name for name, _ in books.chunks]
     inside = [name for name in names for other in names if name != other and name.startswith(f"{other}.")]
     assert not inside, f"I4: outstanding beside what they are parts of: {books}"
-    if books.execution in ("", step.after.damaged):
+    if not books.execution or books.execution in step.after.damaged:
         return
     total = (books.updated or 0) + sum(size for _, size in books.chunks)
     assert total == (books.scheduled or 0), f"I4: {total} are settled or outstanding: {books}"

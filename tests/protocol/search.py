@@ -10,7 +10,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from tests.protocol import invariants
-from tests.protocol.world import Fault, Scenario, Step, World
+from tests.protocol.scenario import Scenario
+from tests.protocol.world import Fault, Step, World
 
 Check = Callable[[Scenario, World, Step], None]
 

@@ -6,8 +6,9 @@ import pytest
 
 from tests.protocol.invariants import check_i1, check_i2, check_i3, check_i4, check_i6
 from tests.protocol.model import Guard, Rules
+from tests.protocol.scenario import Scenario
 from tests.protocol.search import BAD, SMALL, TAMPERING, Check, Explored, explore, scenarios
-from tests.protocol.world import Fault, Scenario
+from tests.protocol.world import Fault
 
 ENDS = "I7"
 
