@@ -12,6 +12,7 @@ this program its mankelis. `DEMO=stay` lets it run on, with changes trickling in
 import contextlib
 import os
 import queue
+import secrets
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,7 @@ def world(*, stay: bool) -> Iterator[dict[str, str]]:
             "REDIS_URI": redis_uri,
             "SIS_API_URL": sisu_uri,
             "KORI_PUBLIC_API_URL": f"{sisu_uri}/kori/api",
+            "EXPLORER_TOKEN": os.environ.get("EXPLORER_TOKEN") or secrets.token_urlsafe(16),
         }
 
 
@@ -201,6 +203,10 @@ def main() -> int:
         console.print(
             f"NATS {environment['NATS_URI']}  Redis {environment['REDIS_URI']}  SISU {environment['SIS_API_URL']}"
         )
+        if stay:
+            port = os.environ.get("PORT") or "3002"
+            console.print(f"The page: http://127.0.0.1:{port}/, with the token {environment['EXPLORER_TOKEN']}")
+            console.print("In another terminal: . .venv/bin/activate; . .demo/env; importer status --watch")
         with mankelis(environment, db), supervisord(environment) as events, contextlib.suppress(KeyboardInterrupt):
             complete = watch(board, events, environment["REDIS_URI"], stay=stay)
         if stay:
