@@ -43,7 +43,8 @@ _PUBLISH_DEADLINE_SECONDS = 60.0
 """How long a message is offered before the broker counts as lost, or as refusing."""
 _RETRY_PAUSE_SECONDS = 0.5
 LEAST_MAX_PAYLOAD_BYTES = 32 * 1024
-_REFUSED_CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked", "authentication")
+_REFUSED_CREDENTIALS = ("authorization violation", "authorization failed", "authentication")
+_CHECK_CREDENTIALS = "check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
 
 
 @dataclass(frozen=True)
@@ -187,13 +188,8 @@ class Broker:
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         log.warning(Event.NATS_ERROR, reason=describe(error))
-        text = str(error).lower()
-        if any(words in text for words in _REFUSED_CREDENTIALS):
-            self._stop.fail(
-                ConfigurationError(
-                    f"NATS at {self._where} refused the credentials: check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
-                )
-            )
+        if _refuses_credentials(error):
+            self._stop.fail(ConfigurationError(f"NATS at {self._where} refused the credentials: {_CHECK_CREDENTIALS}"))
         elif distrust := tls_errors.distrust(error):
             self._stop.fail(
                 ConfigurationError(
@@ -209,9 +205,14 @@ class Broker:
             )
 
     async def _on_closed(self) -> None:
-        if not self._closing:
-            reason = describe(self.client.last_error or self._last_error)
-            self._stop.fail(DependencyLostError(f"NATS at {self._where} closed the connection for good: {reason}"))
+        if self._closing:
+            return
+        error = self.client.last_error or self._last_error
+        message = f"NATS at {self._where} closed the connection for good: {describe(error)}"
+        if _refuses_credentials(error):
+            # They were good, and were revoked or have expired: a fresh start reads the files that may be newer.
+            message += f"; {_CHECK_CREDENTIALS}"
+        self._stop.fail(DependencyLostError(message))
 
     async def _on_disconnected(self) -> None:
         if not self._closing:
@@ -238,6 +239,11 @@ def describe(error: Exception | None) -> str:
     """An error of nats-py in one line; some have no text of their own."""
     text = str(error or "").strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _refuses_credentials(error: Exception | None) -> bool:
+    text = str(error or "").lower()
+    return any(words in text for words in _REFUSED_CREDENTIALS)
 
 
 def _given_up(subject: str, error: Exception) -> ServiceFailedError | DependencyLostError:

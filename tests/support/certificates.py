@@ -1,7 +1,8 @@
-"""A certificate authority for one test run: what it vouches for, and what a client shows for itself."""
+"""Certificate authorities for one test run: what they vouch for, and what a client shows for itself."""
 
 import datetime as dt
 import ipaddress
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -12,6 +13,7 @@ _PEM = serialization.Encoding.PEM
 
 
 _DAY = dt.timedelta(days=1)
+_EXPIRED = dt.timedelta(minutes=-1)
 
 
 def make_certificates(valid_for: dt.timedelta = _DAY) -> dict[str, bytes]:
@@ -19,19 +21,43 @@ def make_certificates(valid_for: dt.timedelta = _DAY) -> dict[str, bytes]:
 
     They are valid from two days ago on; with a negative `valid_for`, no longer.
     """
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name("importer test authority")
-    authority = _builder(ca_name, ca_name, ca_key, _DAY).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), True
-    )
-    files = {"ca.pem": authority.sign(ca_key, hashes.SHA256()).public_bytes(_PEM)}
+    authority = _Authority("importer test authority")
+    return {"ca.pem": authority.pem} | authority.issue("server", valid_for) | authority.issue("client", valid_for)
+
+
+def write_certificates(folder: Path) -> Path:
+    """Write those of `make_certificates`, and such as are to be refused, into `folder`; answer it.
+
+    `expired-server` and `expired-client` are of the same authority; `other-ca.pem`, `other-server` and `other-client`
+    are another one's.
+    """
+    ours, others = _Authority("importer test authority"), _Authority("another authority")
+    files = {"ca.pem": ours.pem, "other-ca.pem": others.pem}
     for who in ("server", "client"):
+        files |= ours.issue(who) | ours.issue(f"expired-{who}", _EXPIRED) | others.issue(f"other-{who}")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+class _Authority:
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        root = _builder(self._name, self._name, self._key, _DAY).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), True
+        )
+        self.pem = root.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
+
+    def issue(self, who: str, valid_for: dt.timedelta = _DAY) -> dict[str, bytes]:
+        """A certificate for 127.0.0.1 and its key, as `<who>.pem` and `<who>.key`."""
         key = ec.generate_private_key(ec.SECP256R1())
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        leaf = _builder(_name(who), ca_name, key, valid_for).add_extension(address, False)
-        files[f"{who}.pem"] = leaf.sign(ca_key, hashes.SHA256()).public_bytes(_PEM)
-        files[f"{who}.key"] = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return files
+        leaf = _builder(_name(who), self._name, key, valid_for).add_extension(address, False)
+        return {
+            f"{who}.pem": leaf.sign(self._key, hashes.SHA256()).public_bytes(_PEM),
+            f"{who}.key": key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        }
 
 
 def _name(text: str) -> x509.Name:

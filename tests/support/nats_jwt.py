@@ -51,25 +51,36 @@ class Nsc:
         self._operator = identity(nkeys.PREFIX_BYTE_OPERATOR)
         self._account = identity(nkeys.PREFIX_BYTE_ACCOUNT)
         self._system = identity(nkeys.PREFIX_BYTE_ACCOUNT)
+        # Once: a server that runs takes no other token of its operator.
+        self._of_operator = token(
+            self._operator, self._operator, {"type": "operator", "system_account": self._system.name}
+        )
 
-    @property
-    def server_config(self) -> str:
-        """For nats-server: trust the operator, and know its accounts."""
+    def server_config(self, *, revoked: bool = False) -> str:
+        """For nats-server: trust the operator, and know its accounts; `revoked`: let in no user made until now."""
         limits = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1}
         storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
-        operator = token(self._operator, self._operator, {"type": "operator", "system_account": self._system.name})
-        account = token(self._operator, self._account, {"type": "account", "limits": limits | storage})
+        revocations = {"revocations": {"*": int(time.time())}} if revoked else {}
+        account = token(self._operator, self._account, {"type": "account", "limits": limits | storage} | revocations)
         system = token(self._operator, self._system, {"type": "account", "limits": limits})
         return (
-            f"operator: {operator}\nsystem_account: {self._system.name}\nresolver: MEMORY\n"
+            f"operator: {self._of_operator}\nsystem_account: {self._system.name}\nresolver: MEMORY\n"
             f"resolver_preload: {{\n{self._account.name}: {account}\n{self._system.name}: {system}\n}}\n"
         )
 
     def credentials(self, *, expires: int | None = None) -> str:
         """The credentials file of a new user of the account; `expires` is in seconds since 1970."""
+        return self._credentials(self._account, expires)
+
+    def system_credentials(self) -> str:
+        """The credentials file of a new user of the system account, who may have the server read its settings."""
+        return self._credentials(self._system, None)
+
+    @staticmethod
+    def _credentials(account: Identity, expires: int | None) -> str:
         user = identity(nkeys.PREFIX_BYTE_USER)
         limits = {"subs": -1, "data": -1, "payload": -1}
-        jwt = token(self._account, user, {"type": "user", "pub": {}, "sub": {}} | limits, expires)
+        jwt = token(account, user, {"type": "user", "pub": {}, "sub": {}} | limits, expires)
         return (
             f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{user.seed.decode()}\n------END USER NKEY SEED------\n"
