@@ -1,4 +1,4 @@
-"""`python -m tests.soak --seconds 60 --seed 1`: everything goes wrong at random, then nothing any more; then the verdict.
+"""`python -m tests.soak --seconds 60 --seed 1`: faults at random, then none; then the verdict.
 
 Two producers, two collectors and two mankelis, changes that trickle in at SISU, a run every other second, and one fault
 after another from the matrix. When it is quiet, all must be imported within a bounded time, the store must be what SISU

@@ -1,6 +1,6 @@
 """Worlds for the fault tests. `slow` ones are run by `make faults` only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,16 @@ from tests.conftest import MakeServer
 from tests.faults.world import World
 
 MakeWorld = Callable[..., World]
+
+
+def slow(*values: object) -> Any:
+    """Parameters that only `make faults` runs."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def quick(names: Iterable[str], *kept: str) -> list[Any]:
+    """Of parameters, `make test` runs those that are kept."""
+    return [name if name in kept else slow(name) for name in names]
 
 
 @pytest.fixture

@@ -183,17 +183,22 @@ def check_no_zombies(history: History) -> None:
             known.append(message.execution)
 
 
-def check_all(history: History, bound_seconds: float) -> None:
-    """All that must hold whatever happened: I1 to I9."""
+def check_safety(history: History) -> None:
+    """All that must hold at any moment."""
     check_i1(history)
     check_i2(history)
     check_i3(history)
     check_i4(history)
     check_i5(history)
     check_i6(history)
+    check_i9(history)
+
+
+def check_all(history: History, bound_seconds: float) -> None:
+    """All that must hold whatever happened, once it is over: I1 to I9."""
+    check_safety(history)
     check_i7(history, bound_seconds)
     check_i8(history)
-    check_i9(history)
 
 
 # --- what the checks have in common ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.faults.history import History
 
 CHUNK = 64
@@ -17,7 +17,7 @@ def deepest(history: History) -> int:
 
 @pytest.mark.parametrize(
     "places",
-    [[0], [CHUNK - 1], [CHUNK], [40], [-1], [0, 1, 40, 41, 42, 63, 64, 100]],
+    [slow([0]), slow([CHUNK - 1]), slow([CHUNK]), [40], slow([-1]), [0, 1, 40, 41, 42, 63, 64, 100]],
     ids=["first", "last of a chunk", "first of a chunk", "in the middle", "last", "several"],
 )
 def test_each_rejected_entity_has_one_dead_letter(make_world: MakeWorld, places: list[int]) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.faults.invariants import check_i10
 
 HOUR_SECONDS = 3600
 
 
-@pytest.mark.parametrize("seconds", [HOUR_SECONDS, -HOUR_SECONDS], ids=["forward", "back"])
+@pytest.mark.parametrize("seconds", [HOUR_SECONDS, slow(-HOUR_SECONDS)], ids=["forward", "back"])
 @pytest.mark.parametrize("program", ["producer", "ack_collector"])
 def test_no_time_out_comes_early(make_world: MakeWorld, program: str, seconds: int) -> None:
     """No time-out is measured by a clock that people may set: nothing is given up, and nothing sent twice."""
@@ -25,6 +25,7 @@ def test_no_time_out_comes_early(make_world: MakeWorld, program: str, seconds: i
     assert '"chunks_resent"' not in producer.output
 
 
+@pytest.mark.slow
 def test_runs_go_on_after_a_clock_that_was_set_back(make_world: MakeWorld) -> None:
     """The next run by cron is not put off by the hour that comes again."""
     world = make_world(size=60)

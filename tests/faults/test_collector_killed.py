@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.support.waiting import wait_until
 
-SETTLING = [("before-script", 2), ("after-script", 2)]
-FAILING = [("before-split", 1), ("after-split", 2), ("before-fail", 1), ("after-fail", 1)]
+SETTLING = [slow("before-script", 2), ("after-script", 2)]
+FAILING = [slow("before-split", 1), ("after-split", 2), slow("before-fail", 1), ("after-fail", 1)]
 
 AGAIN = ('"feedback_duplicate"', '"feedback_stale"')
 """Stale where the execution has ended meanwhile."""

@@ -12,6 +12,7 @@ from tests.support.programs import Outcome
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_a_token_that_is_changed_while_all_run(make_world: MakeWorld) -> None:
     """NATS comes back with another token: both programs end with 2 and say which variables to check."""
     world = make_world(size=150)

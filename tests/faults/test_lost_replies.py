@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, quick
 
 LUA = Path(__file__).parents[2] / "shared" / "lua"
 SCRIPTS = ["begin_execution", "settle_chunk", "split_chunk", "fail_entity", "advance_ordinal", "hold_lock"]
+SUBJECTS = ["ORI_PERSON_CHANNEL", "DEAD_LETTER.ORI_PERSON_CHANNEL", "POST_UPDATE"]
 
 
 def call_of(script: str) -> bytes:
@@ -16,7 +17,7 @@ def call_of(script: str) -> bytes:
     return hashlib.sha1((LUA / f"{script}.lua").read_bytes(), usedforsecurity=False).hexdigest().encode()
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", quick(SCRIPTS, "settle_chunk", "fail_entity", "advance_ordinal"))
 def test_a_script_whose_replies_are_lost_counts_once(make_world: MakeWorld, script: str) -> None:
     """I2, I4: each script of the ledger is run up to three times for one call, and has the effect of one."""
     world = make_world(services=("PERSON",), size=60, proxied=True)
@@ -29,7 +30,7 @@ def test_a_script_whose_replies_are_lost_counts_once(make_world: MakeWorld, scri
     assert world.redis_proxy.lost_replies == 3
 
 
-@pytest.mark.parametrize("subject", ["ORI_PERSON_CHANNEL", "DEAD_LETTER.ORI_PERSON_CHANNEL", "POST_UPDATE"])
+@pytest.mark.parametrize("subject", quick(SUBJECTS, "ORI_PERSON_CHANNEL"))
 def test_a_message_whose_confirmation_is_lost_is_not_delivered_twice(make_world: MakeWorld, subject: str) -> None:
     """The message is published again under the same id, and the broker drops it."""
     world = make_world(services=("PERSON",), size=60, proxied=True, PANIC_TIMEOUT_SECONDS="10")
@@ -42,6 +43,7 @@ def test_a_message_whose_confirmation_is_lost_is_not_delivered_twice(make_world:
     assert len(stored) == len(set(stored))
 
 
+@pytest.mark.slow
 def test_feedback_whose_acknowledgement_is_lost_counts_once(make_world: MakeWorld) -> None:
     """The collector's connection breaks as it acknowledges: the feedback comes again."""
     world = make_world(services=("PERSON",), size=60, proxied=True)

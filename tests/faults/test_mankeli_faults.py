@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 
 
 def test_a_mankeli_that_dies_in_the_middle_of_a_chunk(make_world: MakeWorld) -> None:
@@ -14,6 +14,7 @@ def test_a_mankeli_that_dies_in_the_middle_of_a_chunk(make_world: MakeWorld) -> 
     assert [outcome.code for outcome in mankeli.outcomes[:2]] == [-9, -9]
 
 
+@pytest.mark.slow
 def test_mankelis_that_are_slower_than_their_ack_wait(make_world: MakeWorld) -> None:
     """Chunks are delivered to others while the first one still works at them: each counts once."""
     world = make_world(size=60, PANIC_TIMEOUT_SECONDS="5")
@@ -38,6 +39,7 @@ def test_a_mankeli_that_never_answers(make_world: MakeWorld) -> None:
     world.check()
 
 
+@pytest.mark.slow
 def test_a_mankeli_that_answers_for_half_of_the_chunks(make_world: MakeWorld) -> None:
     """What it did not answer for is sent again, until it does."""
     world = make_world(size=100, PANIC_TIMEOUT_SECONDS="0.5")
@@ -46,7 +48,7 @@ def test_a_mankeli_that_answers_for_half_of_the_chunks(make_world: MakeWorld) ->
     world.check()
 
 
-@pytest.mark.parametrize("mankelis", [1, 2])
+@pytest.mark.parametrize("mankelis", [1, slow(2)])
 def test_all_feedback_twice(make_world: MakeWorld, mankelis: int) -> None:
     """Mankelis that report everything twice are counted once."""
     world = make_world()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.faults.invariants import check_no_zombies
 from tests.faults.world import World
 
@@ -16,7 +16,7 @@ def _busy(world: World) -> None:
     world.start_mankeli("--delay-seconds", "0.03")
 
 
-@pytest.mark.parametrize("how", ["killed", "restarted", "wiped"])
+@pytest.mark.parametrize("how", ["killed", slow("restarted"), "wiped"])
 def test_nats_comes_back(make_world: MakeWorld, how: str) -> None:
     """Killed, restarted or with its store lost, in the middle of a batch: streams are made again, all is delivered."""
     world = make_world(size=150)
@@ -34,6 +34,7 @@ def test_nats_comes_back(make_world: MakeWorld, how: str) -> None:
     check_no_zombies(world.check(producer))
 
 
+@pytest.mark.slow
 def test_nats_comes_back_with_an_older_store(make_world: MakeWorld, tmp_path: Path) -> None:
     """Chunks and feedback of the past come again from a store that was put back: they change nothing."""
     world = make_world(size=150)
@@ -51,7 +52,7 @@ def test_nats_comes_back_with_an_older_store(make_world: MakeWorld, tmp_path: Pa
     check_no_zombies(world.check(producer))
 
 
-@pytest.mark.parametrize("seconds", [1.5, pytest.param(9.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [1.5, slow(9.0)])
 def test_nats_stands_still(make_world: MakeWorld, seconds: float) -> None:
     """Paused for less, or for longer, than anybody waits for it: nothing is sent late, and all is delivered."""
     world = make_world(size=150)

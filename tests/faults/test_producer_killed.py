@@ -2,20 +2,20 @@
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 
 POINTS = [
     ("after-fetch", 1),
-    ("after-fetch", 3),
-    ("before-begin", 2),
+    slow("after-fetch", 3),
+    slow("before-begin", 2),
     ("after-begin", 2),
-    ("after-publish", 1),
-    ("after-publish", 3),
+    slow("after-publish", 1),
     ("after-publish", 8),
-    ("after-last-publish", 2),
+    slow("after-publish", 13),
+    slow("after-last-publish", 2),
     ("before-advance", 2),
     ("after-advance", 2),
-    ("before-post-update", 1),
+    slow("before-post-update", 1),
 ]
 
 

@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.support.waiting import wait_until
 
 POINTS = [
-    ("after-fetch", 2),
+    slow("after-fetch", 2),
     ("before-begin", 2),
-    ("after-begin", 2),
-    ("after-publish", 7),
-    ("after-last-publish", 2),
+    slow("after-begin", 2),
+    slow("after-publish", 7),
+    slow("after-last-publish", 2),
     ("before-advance", 2),
-    ("after-advance", 2),
+    slow("after-advance", 2),
 ]
 
 
@@ -35,6 +35,7 @@ def test_a_producer_that_wakes_up_too_late_changes_nothing(make_world: MakeWorld
     world.check()
 
 
+@pytest.mark.slow
 def test_a_producer_that_wakes_up_when_the_other_one_has_gone(make_world: MakeWorld) -> None:
     """I6: its advance is refused; it starts over from the ordinal that the other one left, and goes on."""
     world = make_world()

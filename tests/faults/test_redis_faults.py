@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.faults.world import World
 
 
@@ -29,7 +29,7 @@ def test_redis_is_killed_with_its_log(make_world: MakeWorld) -> None:
     world.check(producer)
 
 
-@pytest.mark.parametrize("how", ["killed without a log", "flushed"])
+@pytest.mark.parametrize("how", ["killed without a log", slow("flushed")])
 def test_redis_forgets_everything(make_world: MakeWorld, how: str) -> None:
     """In the middle of a batch: all is imported anew, and the log says that an ordinal is lost."""
     world = make_world(redis_config="appendonly no")
@@ -72,6 +72,7 @@ def test_redis_goes_back_to_the_batch_before(make_world: MakeWorld, tmp_path: Pa
     assert '"service_started_over"' in producer.output or len(producer.outcomes) > 1
 
 
+@pytest.mark.slow
 def test_redis_goes_back_again_and_again(make_world: MakeWorld, tmp_path: Path) -> None:
     """I1: whatever older state comes back, at any moment, nothing is passed that was not delivered."""
     world = make_world(size=150)

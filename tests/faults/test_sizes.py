@@ -10,7 +10,7 @@ import pytest
 
 from demo.servers import Server
 from tests.conftest import MakeServer
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.faults.world import World
 
 
@@ -59,7 +59,7 @@ def _fails_and_says_so(world: World) -> None:
     assert (world.ordinal("PERSON"), world.ordinal("PLAN")) == (0, 0)
 
 
-@pytest.mark.parametrize("limit", [{"max_bytes": 20_000}, {"max_msgs": 3}], ids=str)
+@pytest.mark.parametrize("limit", [{"max_bytes": 20_000}, slow({"max_msgs": 3})], ids=str)
 def test_a_full_stream(make_world: MakeWorld, limit: dict[str, int]) -> None:
     """The broker refuses: the services fail, no ordinal moves; when there is room, all is imported."""
     world = make_world(size=120)
@@ -71,6 +71,7 @@ def test_a_full_stream(make_world: MakeWorld, limit: dict[str, int]) -> None:
     world.check()
 
 
+@pytest.mark.slow
 def test_a_full_store(make_world: MakeWorld) -> None:
     """The broker has no room, for others fill its store: as with a full stream, until they make room."""
     world = make_world(nats_config="jetstream { max_file_store: 2MB }\n", size=120)
@@ -101,6 +102,7 @@ def _tiny_disk(server: Server, size_bytes: int) -> Iterator[None]:
         subprocess.run(["umount", str(server.data)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(make_nats: MakeServer, make_world: MakeWorld) -> None:
     """The disk of the broker is full: nothing is passed that was not delivered; on a larger one, all is imported."""
     nats = make_nats(start=False)

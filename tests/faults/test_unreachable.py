@@ -1,19 +1,29 @@
 """NATS or Redis cannot be reached: at the start, or for a while in the middle, in every way a network can fail."""
 
+import itertools
 import socket
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from shared import redis_client
 from shared.errors import DependencyLostError
-from tests.faults.conftest import MakeWorld
+from tests.faults.conftest import MakeWorld, slow
 from tests.faults.world import World
 from tests.support.tcp_proxy import Mode, TcpProxy
 from tests.support.waiting import wait_until
 
-BOTH = pytest.mark.parametrize("server", ["nats", "redis"])
-WAYS = pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.RESET, Mode.HALF_OPEN], ids=str)
+BOTH = ["nats", "redis"]
+WAYS = [Mode.REFUSE, Mode.RESET, Mode.HALF_OPEN]
+AT_THE_START = [("nats", Mode.REFUSE), ("redis", Mode.HALF_OPEN)]
+IN_THE_MIDDLE = [("nats", Mode.HALF_OPEN, 1.0), ("redis", Mode.REFUSE, 1.0)]
 NAMES = {"nats": "NATS", "redis": "Redis"}
+
+
+def _cases(kept: Sequence[tuple[object, ...]], *choices: Sequence[object]) -> list[Any]:
+    """All combinations, slow but for those that are kept."""
+    return [case if case in kept else slow(*case) for case in itertools.product(*choices)]
 
 
 def proxy(world: World, server: str) -> TcpProxy:
@@ -21,8 +31,7 @@ def proxy(world: World, server: str) -> TcpProxy:
     return world.nats_proxy if server == "nats" else world.redis_proxy
 
 
-@BOTH
-@WAYS
+@pytest.mark.parametrize(("server", "mode"), _cases(AT_THE_START, BOTH, WAYS), ids=str)
 def test_a_server_that_cannot_be_reached_at_the_start(make_world: MakeWorld, server: str, mode: Mode) -> None:
     """Both programs wait a bounded time, say who is missing, and end with 3; when it is back, all is imported."""
     world = make_world(size=60, proxied=True)
@@ -40,9 +49,7 @@ def test_a_server_that_cannot_be_reached_at_the_start(make_world: MakeWorld, ser
     world.check(producer)
 
 
-@BOTH
-@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.RESET, Mode.HALF_OPEN], ids=str)
-@pytest.mark.parametrize("seconds", [1.0, pytest.param(12.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("server", "mode", "seconds"), _cases(IN_THE_MIDDLE, BOTH, WAYS, [1.0, 12.0]), ids=str)
 def test_a_server_that_is_cut_off_in_the_middle(make_world: MakeWorld, server: str, mode: Mode, seconds: float) -> None:
     """For less, or for longer, than anybody waits: the import goes on when the network does."""
     world = make_world(size=150, proxied=True)
@@ -58,7 +65,8 @@ def test_a_server_that_is_cut_off_in_the_middle(make_world: MakeWorld, server: s
     assert '"feedback_deaf"' not in collector.output or seconds > 1, "it asks for feedback again on a new connection"
 
 
-@BOTH
+@pytest.mark.slow
+@pytest.mark.parametrize("server", BOTH)
 def test_a_slow_network(make_world: MakeWorld, server: str) -> None:
     """Every piece is late, and still all is imported."""
     world = make_world(services=("PERSON",), size=30, proxied=True, MAX_CHUNK_SIZE="2")

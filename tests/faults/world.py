@@ -285,6 +285,11 @@ class World:
 
     def check(self, producer: Supervised | None = None, deadline_seconds: float = BOUND_SECONDS) -> History:
         """Have a producer, that one or a new one, complete a run, and judge all that happened."""
-        self.finish(deadline_seconds, producer)
+        try:
+            self.finish(deadline_seconds, producer)
+        except AssertionError:
+            self.history.processed = read_processed(self.db)
+            invariants.check_safety(self.history)  # what is broken says more than that nothing went on
+            raise
         invariants.check_all(self.history, deadline_seconds)
         return self.history
