@@ -134,14 +134,17 @@ class BatchImporter:
 
     async def _settle(self, batch: Batch, execution: Execution, ledger: Ledger) -> Settled:
         """Do what the execution says until everything is settled. The first thing it says is to publish all chunks."""
+        progress = execution.begun()
         while True:
-            match execution.next_step(await ledger.progress(), self._clock()):
+            match execution.next_step(progress, self._clock()):
                 case Settled() as settled:
                     return settled
                 case Publish() as publish:
                     await self._publish(batch, execution, publish)
                 case Wait():
-                    await self._wakeup.wait(POLL_SECONDS)
+                    pass
+            await self._wakeup.wait(POLL_SECONDS)
+            progress = await ledger.progress()
 
     async def _publish(self, batch: Batch, execution: Execution, publish: Publish) -> None:
         if publish.why is Why.RESENT:

@@ -1,7 +1,9 @@
 """Cutting a batch into chunks, and chunks into halves. Pure: only counts and sizes, no entities and no network."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,17 @@ def cut(entity_bytes: Sequence[int], max_entities: int, max_bytes: int) -> Cut:
     A chunk has at most `max_entities` entities, and with a comma between any two of them at most `max_bytes`. An
     entity that alone has more is too large; the chunk before it ends there, for a chunk is contiguous.
     """
+    # What the first entities have together, with a comma after each: a chunk is a difference of two of these.
+    filled = [0, *accumulate(size + 1 for size in entity_bytes)]
+    too_large = [position for position, size in enumerate(entity_bytes) if size > max_bytes]
     slices: list[Slice] = []
-    too_large: list[int] = []
-    start = filled = 0
-    for position, size in enumerate(entity_bytes):
-        fits = filled + size + 1 <= max_bytes and position - start < max_entities
-        if position > start and (not fits or size > max_bytes):
-            slices.append(Slice(start, position))
-            start, filled = position, 0
-        if size > max_bytes:
-            too_large.append(position)
-            start, filled = position + 1, 0
-        else:
-            filled += size + (position > start)
-    if start < len(entity_bytes):
-        slices.append(Slice(start, len(entity_bytes)))
+    start = 0
+    for end in (*too_large, len(entity_bytes)):
+        while start < end:
+            fitting = bisect_right(filled, filled[start] + max_bytes + 1, lo=start + 1, hi=end + 1) - 1
+            slices.append(Slice(start, min(fitting, start + max_entities)))
+            start = slices[-1].stop
+        start = end + 1
     return Cut({str(number): piece for number, piece in enumerate(slices)}, too_large)
 
 

@@ -96,6 +96,10 @@ class Execution:
         """The entities of a chunk of this execution. Raises KeyError."""
         return slice_of(chunk_id, self._chunks)
 
+    def begun(self) -> Progress:
+        """The ledger as it is when the execution has just begun."""
+        return Progress(self.hash, self._entities, 0, 0, self.sizes, {})
+
     def next_step(self, progress: Progress, now_seconds: float) -> Wait | Publish | Settled:
         """What to do now; `now_seconds` is of a monotonic clock. What is told to be published counts as published.
 

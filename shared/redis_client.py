@@ -17,7 +17,7 @@ from redis.asyncio import Redis, RedisError
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, NoScriptError
 
 from shared import tls_errors
 from shared.errors import ConfigurationError, DependencyLostError
@@ -171,10 +171,26 @@ class Scripts:
         When it raises, some may have run: they are all repeated, or given up, which is harmless to repeat.
         """
         with redis_errors(f"{calls[0].name} for {calls[0].script_keys[0]} and others"):
-            async with self.redis.pipeline(transaction=False) as pipeline:
-                for call in calls:
-                    await self._scripts[call.name](keys=call.script_keys, args=call.arguments, client=pipeline)
-                return list(await pipeline.execute())
+            answers = await self._in_one_round_trip(calls)
+            unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if unknown:
+                for name in {calls[number].name for number in unknown}:
+                    await self.redis.script_load(self._scripts[name].script)
+                again = await self._in_one_round_trip([calls[number] for number in unknown])
+                for number, answer in zip(unknown, again, strict=True):
+                    answers[number] = answer
+            for answer in answers:
+                if isinstance(answer, RedisError):
+                    raise answer
+            return answers
+
+    async def _in_one_round_trip(self, calls: Sequence[Call]) -> list[Any]:
+        # Not the scripts' own way into a pipeline: that asks before each one whether the server has them.
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for call in calls:
+                sha = self._scripts[call.name].sha
+                pipeline.evalsha(sha, len(call.script_keys), *call.script_keys, *call.arguments)
+            return list(await pipeline.execute(raise_on_error=False))
 
 
 async def connect_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
