@@ -90,8 +90,7 @@ def redis_users(services: Iterable[Service]) -> str:
     of_collector = [f"~{name}" for k in per_service for name in (k.updated, k.failed, k.execution, k.chunks, k.errors)]
     # What a client says to connect, and what the scripts do; +@connection lets it do both and see no data.
     scripts = (
-        "+@connection +evalsha +script|load "
-        "+get +set +del +hset +hget +hdel +hgetall +hlen +incrby +exists +publish"
+        "+@connection +evalsha +script|load +get +set +del +hset +hget +hdel +hgetall +hlen +incrby +exists +publish"
     )
     beat = f"~{keys.PROCESSES} ~{keys.process('*')} +time +zadd +zremrangebyscore +pexpire"
     steered = (keys.PAUSED, keys.RUN_REQUESTS, keys.RETRY_REQUESTS, keys.RUN, keys.RUNS, keys.SERVICES, keys.REWINDS)
