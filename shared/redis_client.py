@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio import Redis, RedisError
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, NoScriptError
 
 from shared import tls_errors
@@ -104,9 +104,13 @@ def make_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
     options |= {"password": unquote(parts.password)} if parts.password else {}
     master, _, database = parts.path.strip("/").partition("/")
     hosts = [_host_and_port(host) for host in parts.netloc.rpartition("@")[2].split(",")]
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        hosts, sentinel_kwargs={"socket_timeout": _CONNECT_TIMEOUT_SECONDS}
-    )
+    # One attempt at each Sentinel: the next one is asked instead, and asking all of them is what gets repeated.
+    asking = {
+        "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "socket_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    sentinel = Sentinel(hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     return sentinel.master_for(master, db=int(database or 0), **options)  # type: ignore[no-any-return]
 
 
