@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults soak bench check lock clean
+.PHONY: demo test faults soak bench mutate check lock clean
 
 # One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running.
 demo: $(READY)
@@ -24,6 +24,10 @@ soak: $(READY)
 # How fast the importer is, as ratios within one run; FULL=1 measures more, longer and more often. docs/performance.md
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(if $(FULL),--full)
+
+# Takes the guards of the protocol away, one at a time, in a copy, and fails where no test notices. docs/mutation.md
+mutate: $(READY)
+	$(BIN)/python -m tests.mutation
 
 check: $(READY)
 	$(BIN)/ruff format --check .

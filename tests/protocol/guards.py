@@ -1,0 +1,79 @@
+"""What each guard is there for: the invariant that breaks without it, and the faults that this takes.
+
+test_search.py shows that it is so, and docs/mutation.md has it in words.
+"""
+
+from tests.protocol.invariants import check_i1, check_i2, check_i3, check_i4, check_i6
+from tests.protocol.model import Guard
+from tests.protocol.search import Check
+from tests.protocol.world import Fault
+
+ENDS = "I7"
+"""No invariant of a step: the search itself sees to it."""
+
+FOUND: dict[Guard, tuple[Check | str, set[Fault]]] = {
+    # Without one of these, data is lost.
+    Guard.BEGIN_CHUNKS_REPLACED: (check_i1, {Fault.CRASH, Fault.LEDGER}),
+    Guard.BEGIN_UPDATED: (check_i1, {Fault.LEDGER}),
+    Guard.SETTLE_EXECUTION: (check_i1, {Fault.CRASH}),
+    Guard.SETTLE_KNOWN: (check_i1, {Fault.LEDGER}),
+    Guard.SETTLE_SIZE: (check_i1, {Fault.PARTIAL}),
+    Guard.SETTLE_REMOVES: (check_i1, {Fault.LEDGER}),
+    Guard.SPLIT_KNOWN: (check_i1, {Fault.LEDGER}),
+    Guard.SPLIT_REMOVES: (check_i1, {Fault.LEDGER}),
+    Guard.SPLIT_ADDS: (check_i1, {Fault.COUNTER}),
+    Guard.ADVANCE_ORDINAL: (check_i1, {Fault.REWIND}),
+    Guard.LOOK_COUNTERS: (check_i1, {Fault.LEDGER, Fault.ROLLBACK}),
+    # Without one of these, what Redis says is wrong, or somebody changes it who must not.
+    Guard.BEGIN_ORDINAL: (check_i6, {Fault.PAUSE}),
+    Guard.BEGIN_EXECUTION: (check_i6, set()),
+    Guard.BEGIN_ERRORS_REPLACED: (check_i2, {Fault.CRASH}),
+    Guard.BEGIN_SCHEDULED: (check_i2, set()),
+    Guard.BEGIN_FAILED: (check_i2, set()),
+    Guard.SETTLE_COUNTS: (check_i4, set()),
+    Guard.SPLIT_EXECUTION: (check_i3, set()),
+    Guard.SPLIT_SEVERAL: (check_i4, set()),
+    Guard.FAIL_EXECUTION: (check_i3, {Fault.CRASH}),
+    Guard.FAIL_KNOWN: (check_i3, set()),
+    Guard.FAIL_REMOVES: (check_i4, set()),
+    Guard.FAIL_COUNTS_UPDATED: (check_i4, set()),
+    Guard.FAIL_COUNTS_FAILED: (check_i2, set()),
+    Guard.ADVANCE_EXECUTION: (check_i6, {Fault.PAUSE}),
+    # Without one of these, the import does not come to its end.
+    Guard.BEGIN_CURRENT: (ENDS, set()),
+    Guard.FAIL_KEEPS_ERROR: (ENDS, set()),
+    Guard.ADVANCE_MOVES: (ENDS, set()),
+    Guard.LOOK_EXECUTION: (ENDS, {Fault.CRASH, Fault.ROLLBACK}),
+    Guard.LOOK_LEDGER: (ENDS, set()),
+    Guard.LOOK_HALVES: (ENDS, set()),
+}
+
+BACKED: dict[frozenset[Guard], set[Fault]] = {
+    # What the producer asks before it advances, and advance_ordinal asks once more: data is lost only without both.
+    frozenset({Guard.LOOK_EXECUTION, Guard.ADVANCE_EXECUTION}): {Fault.PAUSE},
+    frozenset({Guard.LOOK_COUNTERS, Guard.ADVANCE_COUNTERS}): {Fault.LEDGER},
+    frozenset({Guard.LOOK_LEDGER, Guard.ADVANCE_LEDGER}): {Fault.COUNTER},
+}
+
+ELSEWHERE = {
+    # No order of events makes a difference; tests/integration/test_ledger*.py fail without it, as `make mutate` shows.
+    Guard.FAIL_SINGLE: "the collector calls it only where split_chunk has answered SINGLE",
+    Guard.ADVANCE_ERRORS: "it is there for the sake of people whom error texts quote",
+}
+
+
+def in_words(guard: Guard) -> str:
+    """What the search finds without this guard."""
+    if guard in FOUND:
+        check, faults = FOUND[guard]
+        return _breaks(check, faults)
+    for guards, faults in BACKED.items():
+        if guard in guards:
+            [other] = guards - {guard}
+            return f"{_breaks(check_i1, faults)}, where this is missing, too: {other}"
+    return f"nothing: {ELSEWHERE[guard]}"
+
+
+def _breaks(check: Check | str, faults: set[Fault]) -> str:
+    invariant = check if isinstance(check, str) else check.__name__.removeprefix("check_").upper()
+    return f"{invariant}: {' and '.join(sorted(fault.name for fault in faults))}" if faults else invariant
