@@ -17,6 +17,7 @@ from producer.answers import Batch
 from producer.chunking import cut
 from producer.execution import Publish, Why
 from producer.feed import Feed
+from producer.page_size import PageSize
 from producer.publisher import Publisher
 from producer.sisu import CodebookCache, SisuClient
 from shared.broker import Broker
@@ -34,7 +35,7 @@ class BareLoop:
 
     def __init__(self, settings: ProducerSettings, sisu: SisuClient, publisher: Publisher) -> None:
         self._settings = settings
-        self._feed = Feed(sisu)
+        self._feed = Feed(sisu, PageSize(settings.fetch_amount, settings.fetch_amount))
         self._publisher = publisher
         [self._service] = settings.chosen_services()
 

@@ -15,8 +15,10 @@ from operating.web import Explorer
 from producer.batch import BatchImporter
 from producer.control import Control
 from producer.execution import Patience
+from producer.feed import Feed
 from producer.journal import Journal
 from producer.lock import LIFE_SECONDS, ProducerLock
+from producer.page_size import PageSize
 from producer.post_update import PostUpdate
 from producer.publisher import Publisher
 from producer.retry import DeadLetterRetrier
@@ -66,7 +68,8 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         journal = Journal(redis, importer, sisu, settings.panic_timeout_seconds)
         ledgers = {service: Ledger(scripts, service.key) for service in services}
         lock = ProducerLock(scripts)
-        runner = Runner(ledgers, sisu, importer, PostUpdate(scripts, publisher), lock, control, journal, stop)
+        feed = Feed(sisu, PageSize(settings.fetch_amount, settings.fetch_amount_max or settings.fetch_amount))
+        runner = Runner(ledgers, sisu, feed, importer, PostUpdate(scripts, publisher), lock, control, journal, stop)
         retrier = DeadLetterRetrier(ledgers, sisu, importer, broker, control)
         listener = listen(settings.http_host, [settings.port])
         explorer = Explorer.over(scripts, broker, settings)

@@ -73,6 +73,7 @@ class Runner:
         self,
         ledgers: Mapping[Service, Ledger],
         sisu: SisuClient,
+        feed: Feed,
         importer: BatchImporter,
         post_update: PostUpdate,
         lock: ProducerLock,
@@ -82,7 +83,7 @@ class Runner:
     ) -> None:
         self._ledgers = ledgers
         self._sisu = sisu
-        self._feed = Feed(sisu)
+        self._feed = feed
         self._importer = importer
         self._post_update = post_update
         self._lock = lock

@@ -73,6 +73,8 @@ class Event(StrEnum):
     """SISU has answered."""
     FETCH_RETRIED = "fetch_retried"
     """An attempt at SISU failed in a way that may pass; the next one comes after `pause_seconds`."""
+    PAGE_TOO_LARGE = "page_too_large"
+    """Asking for `amount` entities, more than FETCH_AMOUNT, failed: it goes on with `now` of them."""
 
     # Batches
     BATCH_BEGUN = "batch_begun"

@@ -188,6 +188,18 @@ def demanded_by(other: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def at_least(other: str) -> AfterValidator:
+    """This number is not smaller than the other one. One that is wrong itself is no matter here."""
+
+    def check(value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get(other)
+        if value is not None and least is not None and value < least:
+            raise ValueError(f"must be at least {other.upper()}")
+        return value
+
+    return AfterValidator(check)
+
+
 def upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 

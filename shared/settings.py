@@ -35,6 +35,7 @@ from shared.setting_types import (
     Seconds,
     ServicesFile,
     TimeZone,
+    at_least,
     demanded_by,
     fits_key,
     goes_with,
@@ -131,6 +132,7 @@ class ProducerSettings(CommonSettings):
     sis_ca_path: Authority | None = None
     sis_timeout_seconds: Seconds = 300
     fetch_amount: PositiveInt = 1000
+    fetch_amount_max: Annotated[PositiveInt | None, at_least("fetch_amount")] = None
     max_chunk_size: PositiveInt = 100
     panic_timeout_seconds: Seconds = 60
     update_retry_limit: NonNegativeInt = 6

@@ -8,12 +8,14 @@ import pytest
 
 from producer.answers import Batch
 from producer.feed import Feed
+from producer.page_size import PageSize
 from producer.sisu import SisuClient
 from shared.errors import FetchError
 from shared.services import Api, Service
 from tests.support.waiting import wait_until_async
 
 PERSON, MODULE = (Service(name, Api.ORI, name, name, "/x") for name in ("PERSON", "MODULE"))
+LEAST = 1000
 
 
 class FakeSisu:
@@ -21,12 +23,16 @@ class FakeSisu:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
+        self.limits: list[int] = []
         self.abandoned: list[tuple[str, int]] = []
         self.errors: dict[tuple[str, int], Exception] = {}
+        self.most = 10**6
+        """It refuses to answer more entities than this."""
         self.may_answer = asyncio.Event()
         self.under_way = self.most_under_way = 0
 
-    async def fetch(self, service: Service, since: int) -> Batch:
+    async def fetch(self, service: Service, since: int, limit: int) -> Batch:
+        self.limits.append(limit)
         request = (service.name, since)
         self.asked.append(request)
         self.under_way += 1
@@ -38,6 +44,8 @@ class FakeSisu:
             raise
         finally:
             self.under_way -= 1
+        if limit > self.most:
+            raise FetchError("400")
         if request in self.errors:
             raise self.errors[request]
         return Batch(service, since, since + 1, has_more=True, entities=[])
@@ -48,8 +56,8 @@ def sisu() -> FakeSisu:
     return FakeSisu()
 
 
-def feed_of(sisu: FakeSisu) -> Feed:
-    return Feed(cast("SisuClient", sisu))
+def feed_of(sisu: FakeSisu, page_size: PageSize | None = None) -> Feed:
+    return Feed(cast("SisuClient", sisu), page_size or PageSize(LEAST, LEAST))
 
 
 async def test_a_batch_is_fetched_when_it_is_taken(sisu: FakeSisu) -> None:
@@ -159,3 +167,27 @@ async def test_an_interrupted_take_abandons_its_request(sisu: FakeSisu) -> None:
     with pytest.raises(asyncio.CancelledError):
         await taking
     await wait_until_async(lambda: sisu.abandoned == [("PERSON", 5)], "it is abandoned")
+
+
+class Grown(PageSize):
+    """Has seen that the most pays."""
+
+    def of(self, service: Service) -> int:  # noqa: ARG002 - of any service
+        return self._most
+
+
+async def test_what_failed_is_asked_for_in_a_smaller_amount(sisu: FakeSisu) -> None:
+    """A page that SISU does not give is no failure of the service as long as there is a smaller one to ask for."""
+    sisu.may_answer.set()
+    sisu.most = LEAST
+    assert (await feed_of(sisu, Grown(LEAST, 2 * LEAST)).take(PERSON, 5)).since == 5
+    assert sisu.limits == [2 * LEAST, LEAST]
+
+
+async def test_at_the_least_a_failure_is_one(sisu: FakeSisu) -> None:
+    """Both amounts failed: that has nothing to do with the amount."""
+    sisu.may_answer.set()
+    sisu.errors["PERSON", 5] = FetchError("500")
+    with pytest.raises(FetchError, match="500"):
+        await feed_of(sisu, Grown(LEAST, 2 * LEAST)).take(PERSON, 5)
+    assert sisu.limits == [2 * LEAST, LEAST]

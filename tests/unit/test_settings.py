@@ -40,6 +40,7 @@ PRODUCER_DEFAULTS = {
     "sis_ca_path": None,
     "sis_timeout_seconds": 300,
     "fetch_amount": 1000,
+    "fetch_amount_max": None,
     "max_chunk_size": 100,
     "panic_timeout_seconds": 60,
     "update_retry_limit": 6,
@@ -187,6 +188,8 @@ def test_empty_means_not_set(environment: SetEnvironment) -> None:
         ("FETCH_AMOUNT", "0"),
         ("FETCH_AMOUNT", "1.5"),
         ("FETCH_AMOUNT", "many"),
+        ("FETCH_AMOUNT_MAX", "0"),
+        ("FETCH_AMOUNT_MAX", "999"),
         ("MAX_CHUNK_SIZE", "0"),
         ("MAX_CHUNK_SIZE", "-5"),
         ("PANIC_TIMEOUT_SECONDS", "0"),
@@ -240,6 +243,14 @@ def test_what_goes_together_is_set_together(
     files = {name: str(certificates / value) for name, value in variables.items() if name.endswith("_PATH")}
     environment(**(variables | files))
     assert complaints().keys() == {blamed}
+
+
+def test_the_most_is_not_below_the_least(environment: SetEnvironment) -> None:
+    """FETCH_AMOUNT_MAX begins at FETCH_AMOUNT; a wrong FETCH_AMOUNT is one mistake, not two."""
+    environment(FETCH_AMOUNT="2000", FETCH_AMOUNT_MAX="2000")
+    assert read_settings(ProducerSettings).fetch_amount_max == 2000
+    environment(FETCH_AMOUNT="0", FETCH_AMOUNT_MAX="1500")
+    assert complaints().keys() == {"FETCH_AMOUNT"}
 
 
 def test_a_certificate_with_its_key_is_accepted(environment: SetEnvironment, certificates: Path) -> None:
