@@ -3,19 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests wait for servers more than they compute, so several at once; each of these workers has servers of its own.
+PARALLEL := -n 4 --dist worksteal
 
-.PHONY: demo test faults soak bench mutate check lock clean
+.PHONY: demo test faults slow-faults soak bench mutate check lock clean
 
 # One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running.
 demo: $(READY)
 	$(BIN)/python -m demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # Everything that can go wrong, the slow ones among it.
 faults: $(READY)
-	$(BIN)/python -m pytest tests/faults -m ""
+	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m ""
+
+slow-faults: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m slow
 
 # Faults at random for SECONDS, then quiet, then the verdict. The same SEED does the same again, as far as a machine can.
 soak: $(READY)

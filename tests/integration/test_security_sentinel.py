@@ -113,17 +113,18 @@ def test_no_sentinel_answers(program: tuple[str, ...]) -> None:
 
 
 def test_a_collector_outlives_a_change_of_the_master(master: Server, nats_uri: str) -> None:
-    """The master dies, a replica takes over: the same process goes on there, with signs of life that are new."""
+    """A replica takes over, and the old master dies: the same process goes on there, with new signs of life."""
     with (
         local_redis(f"{CONFIG}replicaof 127.0.0.1 {master.port}\n") as replica,
-        Sentinel(master.port, password=SECRET, down_after_ms=500) as sentinel,
+        Sentinel(master.port, password=SECRET) as sentinel,
         Program("ack_collector", **variables(REDIS_URI=address(sentinel.port), NATS_URI=nats_uri)) as collector,
         redis.Redis(port=replica.port, password=SECRET) as new,
     ):
         collector.wait_for('"started"')
         wait_until(sentinel.knows_a_replica, "the Sentinel knows the replica", 30)
-        master.kill()
+        sentinel.fail_over()
         wait_until(lambda: sentinel.master_port() == replica.port, "the replica is the master", 30)
+        master.kill()
         new.delete(keys.PROCESSES)
         wait_until(lambda: new.zcard(keys.PROCESSES) == 1, "the collector beats there", 30)
         collector.terminate()

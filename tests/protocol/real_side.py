@@ -33,7 +33,8 @@ class RealSide:
         self._executions: list[Execution] = []
         self._published: list[set[str]] = []
         self._disk: dict[bytes, bytes] = {}
-        self._clock_seconds = 0.0
+        self._clocks_seconds: list[float] = []
+        """One for each execution: its producer may wait while another's time stands still."""
 
     def close(self) -> None:
         """End both connections."""
@@ -68,6 +69,7 @@ class RealSide:
             start += size
         self._executions.append(Execution(chunks, Patience(PANIC_SECONDS, 1000, None)))
         self._published.append(set())
+        self._clocks_seconds.append(0.0)
 
     def check_published(self, execution: str, chunk: str) -> None:
         """The real producer, too, publishes this chunk, or did so before."""
@@ -76,10 +78,11 @@ class RealSide:
 
     def panic(self, producer: Producer) -> None:
         """Nothing comes for long, as if the broker had lost all: the producer sends again just what is outstanding."""
+        number = int(producer.execution)
         if self._look(producer.execution) is Look.OUTSTANDING:
-            self._clock_seconds += PANIC_SECONDS
+            self._clocks_seconds[number] += PANIC_SECONDS
             progress = self._run(self._ledger.progress())
-            again = self._executions[int(producer.execution)].next_step(progress, self._clock_seconds)
+            again = self._executions[number].next_step(progress, self._clocks_seconds[number])
             assert isinstance(again, Publish)
             assert (again.chunks.keys(), again.why) == (progress.outstanding.keys(), Why.RESENT)
 
@@ -119,14 +122,15 @@ class RealSide:
         return self._executions[number].hash if number < len(self._executions) else "f" * 24
 
     def _look(self, execution: str) -> Look:
+        number = int(execution)
         progress = self._run(self._ledger.progress())
         try:
-            answer = self._executions[int(execution)].next_step(progress, self._clock_seconds)
+            answer = self._executions[number].next_step(progress, self._clocks_seconds[number])
         except ServiceFailedError:
             return Look.GIVE_UP
         if isinstance(answer, Publish):
-            assert not answer.chunks.keys() & self._published[int(execution)], "published twice without a reason"
-            self._published[int(execution)] |= answer.chunks.keys()
+            assert not answer.chunks.keys() & self._published[number], "published twice without a reason"
+            self._published[number] |= answer.chunks.keys()
         return Look.SETTLED if isinstance(answer, Settled) else Look.OUTSTANDING
 
     def _suffer(self, fault: Fault) -> None:

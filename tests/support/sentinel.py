@@ -21,10 +21,10 @@ _NEVER_MS = 60 * 60 * 1000
 class Sentinel:
     """Watches over the Redis at a loopback port, under the name MASTER. Raises ServerError where there is no binary.
 
-    With `down_after_ms` it makes a replica the master when that is silent for so long; else it only tells the address.
+    It makes a replica the master when it is told to, and not by itself.
     """
 
-    def __init__(self, master_port: int, password: str = "", down_after_ms: int = _NEVER_MS) -> None:
+    def __init__(self, master_port: int, password: str = "") -> None:
         self._binary, _ = find_binary(REDIS)
         self.port = free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="importer-sentinel-")
@@ -33,7 +33,7 @@ class Sentinel:
         self._config.write_text(
             f'port {self.port}\nbind 127.0.0.1\nprotected-mode no\ndir "{self._folder.name}"\n'
             f"sentinel monitor {MASTER} 127.0.0.1 {master_port} 1\n{login}"
-            f"sentinel down-after-milliseconds {MASTER} {down_after_ms}\n"
+            f"sentinel down-after-milliseconds {MASTER} {_NEVER_MS}\n"
             f"sentinel failover-timeout {MASTER} 4000\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,6 +52,11 @@ class Sentinel:
         with self.ask() as client:
             replicas = client.sentinel_slaves(MASTER)
         return any(one["master-link-status"] == "ok" and not one["is_sdown"] for one in replicas)
+
+    def fail_over(self) -> None:
+        """Have a replica made the master; returns at once."""
+        with self.ask() as client:
+            client.sentinel_failover(MASTER)
 
     def __enter__(self) -> Self:
         with (Path(self._folder.name) / "log").open("wb") as log:
