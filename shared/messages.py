@@ -4,7 +4,7 @@ Entities travel byte for byte as SISU wrote them, so a chunk is put together fro
 never from parsed objects. What mankelis send is read in `ack_collector/feedback.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -50,10 +50,14 @@ class _Versioned(msgspec.Struct):
     metadata: _Metadata | None = None
 
 
-def encode_chunk(execution: str, chunk_id: str, entities: Iterable[Entity]) -> bytes:
-    """The message of a chunk: ``{"executionHash": …, "chunkId": …, "entities": […]}``."""
+def encode_chunk(execution: str, chunk_id: str, entities: Sequence[Entity]) -> bytes:
+    """The message of a chunk, which is never empty: ``{"executionHash": …, "chunkId": …, "entities": […]}``."""
     head = f'{{"executionHash":"{execution}","chunkId":"{chunk_id}","entities":['
-    return b"".join((head.encode(), b",".join(entities), b"]}"))
+    pieces: list[bytes | Entity] = list(entities)
+    # Joined once: what is around the entities is put to the first and the last of them before.
+    pieces[0] = head.encode() + bytes(pieces[0])
+    pieces[-1] = bytes(pieces[-1]) + b"]}"
+    return b",".join(pieces)
 
 
 def encode_post_update(run_id: str) -> bytes:
