@@ -42,9 +42,12 @@ def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(above, below, strict=True)]
 
 
-def _to_bare(figures: Results) -> list[float]:
-    best = max(figures["bare"], figures["bare_ahead"], key=median)
-    return _ratios(figures["importer"], best)
+def _to_bare(name: str) -> Callable[[Results], list[float]]:
+    return lambda figures: _ratios(figures["importer"], figures[name])
+
+
+def _adapted(figures: Results) -> list[float]:
+    return _ratios(figures["adapted"], figures["fixed"])
 
 
 def _to_fetching(figures: Results) -> list[float]:
@@ -73,12 +76,20 @@ _CORES = "processes share the cores: "
 
 GOALS = (
     Goal(
-        "0 ms a page, null mankelis: of the bare loop",
+        "0 ms a page, null mankelis: of the bare loop, one step after another",
         "throughput",
         0.6,
         False,
-        _to_bare,
+        _to_bare("bare"),
         _CORES + "a batch waits for the round through NATS, mankeli, NATS, collector and Redis",
+    ),
+    Goal(
+        "the same, of a bare loop that fetches ahead, as the importer does",
+        "throughput",
+        0.6,
+        False,
+        _to_bare("bare_ahead"),
+        _CORES + "the bare loop keeps both busy by itself, and the other processes of an import want their part",
     ),
     Goal("50 ms a page: of what fetching alone does", "latency", 0.95, False, _to_fetching, "the join of two batches"),
     Goal(
@@ -135,6 +146,14 @@ GOALS = (
         True,
         lambda figures: _ratios(figures["failing_batch_seconds"], figures["clean_batch_seconds"]),
         "seven halvings, one after another, each a round through everything",
+    ),
+    Goal(
+        "20 ms a page, FETCH_AMOUNT_MAX=4000: to a fixed 1,000",
+        "adaptive",
+        1,
+        False,
+        _adapted,
+        "the trials of sizes that do not pay",
     ),
     Goal(
         "start-up to the first chunk",

@@ -121,13 +121,13 @@ class Mankeli:
         while not stop.requested:
             try:
                 [message] = await subscription.fetch(1, timeout=_FETCH_SECONDS)
-            except nats.errors.TimeoutError:
+            except nats.errors.Error as error:
                 failures += 1
-                # A consumer that went with the broker's store looks like one that is idle.
+                # A consumer that went with the broker's store looks like one that is idle, or nobody answers (503).
                 if failures % 5 == 0 and self._client.is_connected:
                     await self._restore_consumers()
-            except nats.errors.Error:
-                await asyncio.sleep(_FETCH_SECONDS)
+                elif not isinstance(error, nats.errors.TimeoutError):
+                    await asyncio.sleep(_FETCH_SECONDS)
             else:
                 failures = 0
                 await handle(message)

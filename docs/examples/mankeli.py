@@ -31,7 +31,8 @@ async def main() -> None:
     while True:
         try:
             [message] = await subscription.fetch(1, timeout=30)
-        except nats.errors.TimeoutError:
+        except nats.errors.TimeoutError:  # nothing came; or the consumer went with the broker's store: make it again
+            await jetstream.add_consumer("IMPORTER", config)
             continue
         chunk = orjson.loads(message.data)
 

@@ -31,7 +31,7 @@ def test_redis_is_killed_with_its_log(make_world: MakeWorld) -> None:
 
 @pytest.mark.parametrize("how", ["killed without a log", slow("flushed")])
 def test_redis_forgets_everything(make_world: MakeWorld, how: str) -> None:
-    """In the middle of a batch: all is imported anew, and the log says that an ordinal is lost."""
+    """In the middle of a batch: all is imported anew, and who knew an ordinal that is lost says so in the log."""
     world = make_world(redis_config="appendonly no")
     world.start_collector()
     world.start_mankeli("--delay-seconds", "0.03")
@@ -44,7 +44,8 @@ def test_redis_forgets_everything(make_world: MakeWorld, how: str) -> None:
         world.redis.data.mkdir()
     world.redis.start()
     world.check(producer)
-    assert '"ordinal_lost"' in producer.output
+    # A producer that had to be started again meanwhile knows of none.
+    assert '"ordinal_lost"' in producer.output or len(producer.outcomes) > 1
 
 
 @pytest.mark.parametrize("moment", ["before-advance", "after-advance"])
@@ -63,9 +64,11 @@ def test_redis_goes_back_to_the_batch_before(make_world: MakeWorld, tmp_path: Pa
     producer.program.resume()
     first = world.history.messages[0].execution
     world.wait_for_message_of_another_execution(first)
+    producer.program.pause()  # until what came back was seen: it would be replaced at once
     _restore(world, tmp_path / "older")
     world.wait_for_look()
     assert world.sampler.latest()["PERSON"].execution in (first, None)
+    producer.program.resume()
     world.hold(1.0)
     mankeli.program.resume()
     world.check(producer)
