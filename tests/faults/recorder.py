@@ -1,7 +1,8 @@
 """Two who only look on, each in a thread of its own: one at what travels through NATS, one at what Redis holds.
 
 They connect to the servers themselves, past any proxy, and come back when a server does. What travels while the
-recorder is still coming back goes unseen; what a mankeli stored is known from its own store in any case.
+recorder is still coming back goes unseen; but what a mankeli stored is known from its own store in any case, and what
+dead letters were kept meanwhile the recorder reads in their stream.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import nats
 import nats.errors
+import nats.js.errors
 import orjson
 import redis
 from nats.aio.client import Client
@@ -26,7 +28,9 @@ from tests.faults.history import DeadLetter, History, Message, Report, Sample
 
 _SAMPLE_SECONDS = 0.003
 _FEEDBACK_SUBJECT = "SCHEDULER_STATUS_CHANNEL"
+_DEAD_LETTERS = "IMPORTER_DEAD_LETTERS"
 _READY_SECONDS = 10.0
+_AGAIN_SECONDS = 0.05
 
 # All services at one moment: for each, six values, then its ledger.
 _LOOK = """
@@ -88,7 +92,12 @@ class Recorder:
 
     async def _connect(self) -> None:
         await self._client.connect(
-            self._uri, max_reconnect_attempts=-1, reconnect_time_wait=0.02, ping_interval=1, error_cb=_ignore
+            self._uri,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.02,
+            ping_interval=1,
+            error_cb=_ignore,
+            reconnected_cb=self._catch_up,
         )
         for channel in self._services:
             await self._client.subscribe(channel, cb=self._chunk)
@@ -121,8 +130,34 @@ class Recorder:
     async def _report(self, message: Msg) -> None:
         self._history.reports.append(Report(time.time_ns(), message.data))
 
+    async def _catch_up(self) -> None:
+        self._catching_up = asyncio.create_task(self._read_missed())
+
+    async def _read_missed(self) -> None:
+        while not self._client.is_closed:
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                self._history.dead_letters += await read_dead_letters(self._client)
+                return
+            await asyncio.sleep(_AGAIN_SECONDS)
+
     async def _dead_letter(self, message: Msg) -> None:
         self._history.dead_letters.append(read_dead_letter(message.data, time.time_ns()))
+
+
+async def read_dead_letters(client: Client) -> list[DeadLetter]:
+    """All that the broker has now, with the times at which it took them; none where it has no such stream."""
+    jetstream = client.jetstream()
+    letters = []
+    try:
+        state = (await jetstream.stream_info(_DEAD_LETTERS)).state
+    except nats.js.errors.NotFoundError:
+        return []
+    for number in range(state.first_seq, state.last_seq + 1 if state.messages else state.first_seq):
+        with contextlib.suppress(nats.js.errors.NotFoundError):  # replaced by a newer one
+            message = await jetstream.get_msg(_DEAD_LETTERS, number)
+            assert message.time
+            letters.append(read_dead_letter(message.data or b"", int(message.time.timestamp() * 1_000_000_000)))
+    return letters
 
 
 def read_dead_letter(data: bytes, at_ns: int) -> DeadLetter:

@@ -62,6 +62,7 @@ class Supervised:
         self._start = start
         self._numbers = itertools.count(1)
         self._over = threading.Event()
+        self._starting = threading.Lock()
         self.outcomes: list[Outcome] = []
         """How it ended each time so far."""
         self.program = start(next(self._numbers))
@@ -110,7 +111,7 @@ class Supervised:
 
     def stop(self) -> None:
         """Ask it to stop, and start it no more."""
-        self._over.set()
+        self._end()
         self.program.terminate()
         with contextlib.suppress(ProcessLookupError):
             self.program.resume()
@@ -118,7 +119,7 @@ class Supervised:
 
     def close(self) -> None:
         """Kill it."""
-        self._over.set()
+        self._end()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.program.pid, signal.SIGKILL)
         self._thread.join(_JOIN_SECONDS)
@@ -132,12 +133,17 @@ class Supervised:
     ) -> None:
         self.close()
 
+    def _end(self) -> None:
+        with self._starting:  # `program` is the last one from here on
+            self._over.set()
+
     def _keep(self) -> None:
         while True:
             while self.program.code is None:
                 self._over.wait(_POLL_SECONDS) if not self._over.is_set() else self.program.outcome(_STOP_SECONDS)
             self.outcomes.append(self.program.outcome())
-            if self._over.is_set() or self.outcomes[-1].code in _DONE:
-                return
-            ended, self.program = self.program, self._start(next(self._numbers))
+            with self._starting:
+                if self._over.is_set() or self.outcomes[-1].code in _DONE:
+                    return
+                ended, self.program = self.program, self._start(next(self._numbers))
             ended.close()

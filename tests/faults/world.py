@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import nats.js.errors
 
@@ -21,7 +20,7 @@ from demo.store import Store
 from shared.services import load_services
 from tests.faults import invariants
 from tests.faults.history import History, Processed, read_processed
-from tests.faults.recorder import Recorder, Sampler, read_dead_letter
+from tests.faults.recorder import Recorder, Sampler, read_dead_letters
 from tests.faults.sisu import ONE_TIME_ORDINAL, RecordingSisu
 from tests.faults.supervisor import Supervised, Victim
 from tests.support.programs import Outcome
@@ -260,7 +259,7 @@ class World:
             for service in self.services
         }
         history.processed = read_processed(self.db)
-        history.kept_dead_letters = self.recorder.run(self._read_dead_letters())
+        history.kept_dead_letters = self.recorder.run(read_dead_letters(self.recorder.client))
         undelivered = history.rejected | history.too_large
         store = Store(self.db)
         for service in self.services:
@@ -269,19 +268,6 @@ class World:
             difference = compare(store, service, wanted)
             history.differences += [str(difference)] if difference else []
         store.close()
-
-    async def _read_dead_letters(self) -> list[Any]:
-        jetstream = self.recorder.client.jetstream()
-        state = (await jetstream.stream_info("IMPORTER_DEAD_LETTERS")).state
-        letters = []
-        for number in range(state.first_seq, state.last_seq + 1 if state.messages else state.first_seq):
-            try:
-                message = await jetstream.get_msg("IMPORTER_DEAD_LETTERS", number)
-            except Exception:  # noqa: BLE001 - replaced by a newer one
-                continue
-            at_ns = int(message.time.timestamp() * 1_000_000_000) if message.time else 0
-            letters.append(read_dead_letter(message.data or b"", at_ns))
-        return letters
 
     def check(self, producer: Supervised | None = None, deadline_seconds: float = BOUND_SECONDS) -> History:
         """Have a producer, that one or a new one, complete a run, and judge all that happened."""
