@@ -28,8 +28,8 @@ def check_i1(history: History) -> None:
             passable = {edge for edge, at_ns in steps.items() if at_ns <= sample.at_ns}
             reached = _reachable(0, passable)
             assert sample.ordinal in reached, (
-                f"I1: {service} has the ordinal {sample.ordinal} (execution {sample.execution}), but what was "
-                f"processed by then reaches only {max(reached)}; {_unprocessed(history, service, max(reached))}"
+                f"I1: {service} has the ordinal {sample.ordinal} (execution {sample.execution}, seen at "
+                f"{sample.at_ns}), but what was processed by then does not lead there; {_missing(history, sample)}"
             )
 
 
@@ -279,11 +279,18 @@ def _reachable(start: int, edges: Iterable[Edge]) -> set[int]:
     return reached
 
 
-def _unprocessed(history: History, service: str, reached: int) -> str:
-    stored = {version for chunk in history.processed if chunk.service == service for version in chunk.entities}
-    pages = [page for page in history.pages if page.service == service and page.since == reached]
-    missing = sorted({version[0] for page in pages for version in page.entities if version not in stored})
-    return f"of {len(pages)} pages from there, {len(missing)} entities were never stored: {missing[:3]}"
+def _missing(history: History, sample: Sample) -> str:
+    """For each page that ends at a sample's ordinal, what its execution had not delivered by then."""
+    settled = _settled(history, sample.service)
+    told = []
+    for page in history.pages:
+        if (page.service, page.greatest) == (sample.service, sample.ordinal):
+            versions = [(entity, settled.get((str(sample.execution), entity), {})) for entity, _ in page.entities]
+            late = {entity: when for entity, when in versions if not any(at <= sample.at_ns for at in when.values())}
+            rejected = sorted(late.keys() & history.rejected)
+            told.append(f"of the page from {page.since}, {len(late)} of {len(versions)} not: {list(late.items())[:3]}")
+            told[-1] += f", of which mankelis reject {rejected}" if rejected else ""
+    return "; ".join(told) or "no page that was served ends there"
 
 
 def _assert_once(what: str, things: Iterable[object]) -> None:
