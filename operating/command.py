@@ -12,7 +12,7 @@ from rich.console import Console
 
 from operating.connections import Connections, connections
 from operating.snapshot import Snapshot, take_snapshot
-from operating.why import explain
+from operating.why import judge
 from shared.errors import ConfigurationError, ImporterError, ProcessError
 from shared.log import configure_logging
 from shared.services import Service
@@ -67,7 +67,7 @@ async def look_around(settings: OperatorSettings, connected: Connections) -> Sna
     snapshot = await take_snapshot(connected.scripts.redis, connected.nats, settings.service_table())
     if connected.nats_error:
         snapshot.nats_error = connected.nats_error
-    snapshot.verdict = explain(snapshot, settings.timezone)
+    judge(snapshot, settings.timezone)
     return snapshot
 
 

@@ -88,6 +88,8 @@ class Snapshot(Record, kw_only=True):
     """Those that ended, newest first."""
     queues: Queues | None = None
     verdict: Verdict | None = None
+    timezone: str | None = None
+    """What the verdict's times are told in, and times should be shown in: a name like Europe/Helsinki."""
 
     @property
     def active(self) -> ProducerState | None:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from operating import letters, wishes
 from operating.live import Live
 from operating.snapshot import take_snapshot, to_json
-from operating.why import explain
+from operating.why import judge
 from operating.wishes import RefusedError
 from shared.broker import Broker
 from shared.errors import DependencyLostError
@@ -79,7 +79,7 @@ class Explorer:
         async def take() -> bytes:
             client = broker.client if broker.client.is_connected else None
             snapshot = await take_snapshot(scripts.redis, client, services)
-            snapshot.verdict = explain(snapshot, settings.timezone)
+            judge(snapshot, settings.timezone)
             return to_json(snapshot)
 
         return cls(scripts, broker, services, settings.explorer_token, Live(take))

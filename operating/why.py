@@ -17,6 +17,12 @@ STARTING_SECONDS = 2.0
 """Until a producer that starts has the lock, if it is to be had, and has said so."""
 
 
+def judge(snapshot: Snapshot, timezone: ZoneInfo) -> None:
+    """Put the verdict into a snapshot, and the time zone that its times are told in."""
+    snapshot.timezone = timezone.key
+    snapshot.verdict = explain(snapshot, timezone)
+
+
 def explain(snapshot: Snapshot, timezone: ZoneInfo) -> Verdict:
     """The verdict. Times in its sentence are of this time zone."""
     if snapshot.redis_error:

@@ -12,9 +12,11 @@ const number = (value) => (value === null || value === undefined ? "" : value.to
 
 function when(text) {
   if (!text) return "";
+  // In the importer's time zone, as the verdict, the command line and the log tell it, wherever the page is read.
+  const zone = { timeZone: status?.timezone ?? undefined };
   const moment = new Date(text);
-  const sameDay = moment.toDateString() === new Date().toDateString();
-  return sameDay ? moment.toLocaleTimeString("en-GB") : moment.toLocaleString("en-GB");
+  const sameDay = moment.toLocaleDateString("en-GB", zone) === new Date().toLocaleDateString("en-GB", zone);
+  return sameDay ? moment.toLocaleTimeString("en-GB", zone) : moment.toLocaleString("en-GB", zone);
 }
 
 function element(name, attributes = {}, ...children) {

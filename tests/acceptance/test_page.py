@@ -72,6 +72,17 @@ def test_the_page_tells_why_an_import_stands_still(installation: Installation, s
         shoot(page, f"standing-still-{width}-{scheme}")
 
 
+def test_times_are_the_importers_wherever_they_are_read(installation: Installation) -> None:
+    """On a holiday in Japan an operator reads the same hour as in the log: midnight in Helsinki."""
+    installation.start_mankeli()
+    producer, address = serving(installation)
+    producer.wait_for('"waiting_for_cron"')
+    with browsing(zone="Asia/Tokyo") as page:
+        page.goto(address)
+        expect(page.locator("#run")).to_contain_text("the next one begins at 01/01/", timeout=SECONDS)
+        expect(page.locator("#run")).to_contain_text(", 00:00:00")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_wrong_token_does_nothing(installation: Installation, width: str) -> None:
     """The refusal is told, and nothing has happened."""

@@ -21,14 +21,16 @@ def chromium() -> str:
 
 
 @contextmanager
-def browsing(width: int = 1280, height: int = 900, scheme: Scheme = "light") -> Iterator[Page]:
+def browsing(
+    width: int = 1280, height: int = 900, scheme: Scheme = "light", zone: str = "Europe/Helsinki"
+) -> Iterator[Page]:
     """A page of a new browser. An error in the page's own script fails the test."""
     errors: list[str] = []
     with sync_playwright() as playwright:
         # Without a sandbox: CI runs as root, where chromium's does not start; it sees only our own page.
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id="Europe/Helsinki"
+            viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=zone
         ).new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
