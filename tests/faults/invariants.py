@@ -10,6 +10,8 @@ from tests.faults.history import History, Sample
 
 Edge = tuple[int, int]
 SECOND_NS = 1_000_000_000
+HEARING_NS = SECOND_NS
+"""A dead letter has the time at which the recorder heard of it, up to so long after the broker had it."""
 
 
 def check_i1(history: History) -> None:
@@ -256,9 +258,11 @@ def _settled(history: History, service: str) -> dict[tuple[str, str], dict[int |
         if chunk.service == service:
             for entity, ordinal in chunk.entities:
                 found[chunk.execution, entity].setdefault(ordinal, chunk.at_ns)
-    for letter in sorted([*history.dead_letters, *history.kept_dead_letters], key=lambda letter: letter.at_ns):
+    heard = [(letter.at_ns - HEARING_NS, letter) for letter in history.dead_letters]
+    kept = [(letter.at_ns, letter) for letter in history.kept_dead_letters]
+    for at_ns, letter in sorted(heard + kept, key=lambda timed: timed[0]):
         if letter.service == service:
-            found[letter.execution, letter.entity].setdefault(None, letter.at_ns)
+            found[letter.execution, letter.entity].setdefault(None, at_ns)
     return found
 
 

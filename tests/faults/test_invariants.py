@@ -78,7 +78,8 @@ def _no_dead_letter(history: History) -> None:
 
 
 def _buried_too_late(history: History) -> None:
-    history.dead_letters[0] = history.kept_dead_letters[0] = replace(history.dead_letters[0], at_ns=20)
+    history.kept_dead_letters[0] = replace(history.dead_letters[0], at_ns=20)
+    history.dead_letters[0] = replace(history.dead_letters[0], at_ns=20 + invariants.HEARING_NS)
 
 
 def _page_skipped(history: History) -> None:

@@ -78,6 +78,13 @@ def test_every_setting_is_in_the_readme() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """Whatever a page links to in this project is there."""
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
 def test_every_command_is_in_the_readme_or_its_page() -> None:
     """Each command of `importer` is described for operators."""
     names = {
