@@ -43,6 +43,27 @@ async def test_who_falls_silent_is_forgotten(redis_uri: str, monkeypatch: pytest
         await wait_until_async(lambda: _nothing_left(redis), "nothing is left")
 
 
+async def test_the_list_of_processes_does_not_grow(redis_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever beats takes those off it that fell silent, and the last one's beat does not keep it for ever."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(redis)
+        monkeypatch.setattr(module, "LIFE_SECONDS", 0.05)
+        silent = Heartbeat(scripts, "producer", ProducerState, None)
+        await silent.beat()
+        [silent_id] = await redis.zrange(keys.PROCESSES, 0, -1)
+        await redis.persist(keys.PROCESSES)
+        monkeypatch.undo()
+        alive = Heartbeat(scripts, "ack_collector", lambda: CollectorState(heard=True, feedback=1), None)
+
+        async def is_off_the_list() -> bool:
+            await alive.beat()
+            return silent_id not in await redis.zrange(keys.PROCESSES, 0, -1)
+
+        await wait_until_async(is_off_the_list, "the silent one is off the list")
+        assert await redis.zcard(keys.PROCESSES) == 1
+        assert 0 < await redis.pttl(keys.PROCESSES) <= module.LIFE_SECONDS * 1000
+
+
 async def _nothing_left(redis: Redis) -> bool:
     return not await redis.keys(keys.process("*"))
 

@@ -170,13 +170,13 @@ async def test_a_single_entity_is_not_split_but_fails(redis_uri: str) -> None:
 @pytest.mark.parametrize("act", ["settle", "split", "fail"])
 async def test_each_change_wakes_the_producer(redis_uri: str, act: str) -> None:
     """How many chunks are outstanding is published on the service's progress channel, and a split as such."""
-    async with books(redis_uri, {"0": 1 if act == "fail" else 10}) as b:
+    async with books(redis_uri, {"0": 1 if act == "fail" else 10, "1": 3, "2": 3}) as b:
         calls: dict[str, Callable[[], Awaitable[Verdict]]] = {
             "settle": lambda: b.ledger.settle(ONE, "0", 10),
             "split": lambda: b.ledger.split(ONE, "0"),
             "fail": lambda: b.ledger.fail(ONE, "0", "bad"),
         }
-        await assert_published(b, NAMES.progress, "split" if act == "split" else "0", calls[act])
+        await assert_published(b, NAMES.progress, "split" if act == "split" else "2", calls[act])
 
 
 async def test_the_ordinal_moves_once_all_is_settled(redis_uri: str) -> None:
@@ -232,12 +232,14 @@ async def test_a_rollback_to_the_previous_batch_is_recognised(redis_uri: str) ->
         await b.changes_nothing(b.ledger.advance(TWO, 9, 12), Verdict.FENCED)
 
 
-@pytest.mark.parametrize("lost", [NAMES.scheduled, NAMES.updated, NAMES.execution])
-async def test_a_counter_that_is_lost_stops_the_advance(redis_uri: str, lost: str) -> None:
+@pytest.mark.parametrize(
+    "lost", [[NAMES.scheduled], [NAMES.updated], [NAMES.scheduled, NAMES.updated], [NAMES.execution]], ids=str
+)
+async def test_a_counter_that_is_lost_stops_the_advance(redis_uri: str, lost: list[str]) -> None:
     """What Redis has lost is not taken for settled."""
     async with books(redis_uri, {"0": 10}) as b:
         await b.ledger.settle(ONE, "0", 10)
-        await b.redis.delete(lost)
+        await b.redis.delete(*lost)
         await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
 
 

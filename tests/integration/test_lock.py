@@ -70,9 +70,10 @@ async def test_only_the_holder_releases(redis_uri: str) -> None:
         await former.acquire(Stop())
         await redis.delete(keys.PRODUCER_LOCK)
         await holder.acquire(Stop())
+        held = await redis.get(keys.PRODUCER_LOCK)
         await former.release()
+        assert await redis.get(keys.PRODUCER_LOCK) == held
         await holder.renew()
-        assert await redis.get(keys.PRODUCER_LOCK)
 
 
 @pytest.mark.usefixtures("short_life")

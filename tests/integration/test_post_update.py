@@ -44,6 +44,16 @@ async def test_it_is_sent_and_noted(nats_uri: str, redis_uri: str) -> None:
         assert EXPIRY_SECONDS - 10 < await redis.ttl(keys.POST_UPDATE_RUNNING) <= EXPIRY_SECONDS
 
 
+async def test_a_lost_reply_does_not_keep_a_run_from_its_post_update(redis_uri: str) -> None:
+    """Noting that the same run's is running, once more, says the same as the first time."""
+    async with connect(redis_uri) as redis:
+        for _ in range(2):
+            assert (
+                await Scripts(redis).call("start_post_update", [keys.POST_UPDATE_RUNNING], ["run-1", 60]) == "STARTED"
+            )
+        assert await Scripts(redis).call("start_post_update", [keys.POST_UPDATE_RUNNING], ["run-2", 60]) == "RUNNING"
+
+
 async def test_none_is_sent_while_another_runs(nats_uri: str, redis_uri: str) -> None:
     """Until its end is noted, a post-update has no successor, and its note is not prolonged."""
     async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):

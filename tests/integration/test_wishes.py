@@ -91,6 +91,16 @@ async def test_a_rewind_goes_back_only(redis_uri: str, to: int, words: str) -> N
         assert await wishes.rewinds(redis) == []
 
 
+async def test_old_rewinds_are_dropped(redis_uri: str) -> None:
+    """The newest ones are kept, as many as the script is told."""
+    async with make_redis(redis_uri) as redis:
+        await redis.set(PERSON.key, "500")
+        for ordinal, to in (("500", "400"), ("400", "300"), ("300", "200")):
+            arguments = [ordinal, to, f"from {ordinal}", 2]
+            assert await Scripts(redis).call("rewind_ordinal", [PERSON.key, keys.REWINDS], arguments) == "REWOUND"
+        assert await redis.lrange(keys.REWINDS, 0, -1) == ["from 300", "from 400"]
+
+
 async def test_the_script_refuses_an_ordinal_that_moved(redis_uri: str) -> None:
     """An ordinal that moved on since the operator saw it stays where it is."""
     async with make_redis(redis_uri) as redis:
