@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import nats
 import pytest
 import redis
+from hypothesis import Phase
 from nats.js.errors import NotFoundError
 
 from demo.server_programs import ServerError
@@ -20,6 +22,9 @@ from tests.support.installation import installation  # noqa: F401 - a fixture fo
 from tests.support.limits import run_test
 
 MakeServer = Callable[..., Server]
+
+# For `make mutate`, which wants to know that a test fails, and not the shortest way to make it.
+hypothesis.settings.register_profile("unshrunk", phases=[phase for phase in Phase if phase is not Phase.shrink])
 
 
 def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 - pytest's signature

@@ -118,7 +118,8 @@ def _run(copy: Path, tests: Sequence[str]) -> str | None:
     """The first test that fails in this copy."""
     # No byte code: two versions of a file within a second and of one size would be taken for the same.
     environment = {**os.environ, "IMPORTER_TEST_SERVERS": "local", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
+    command += ["--hypothesis-profile=unshrunk", *tests]
     try:
         run = subprocess.run(  # noqa: PLW1510 - the exit code is the answer
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS

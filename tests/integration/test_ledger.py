@@ -52,7 +52,7 @@ async def books(redis_uri: str, begun: dict[str, int] | None = None, ordinal: in
 
 async def test_an_execution_begins_with_all_of_its_chunks(redis_uri: str) -> None:
     """Ledger and counters are the new execution's, whatever was left of an older one."""
-    async with books(redis_uri, {"0": 1, "1": 50}) as b:
+    async with books(redis_uri, {"0": 1, "1": 50, "2": 3}) as b:
         await b.ledger.fail(ONE, "0", "bad")
         assert await b.ledger.begin(TWO, 0, {"0": 100, "1": 7}) is Verdict.BEGUN
         assert await b.all() == {
@@ -233,7 +233,9 @@ async def test_a_rollback_to_the_previous_batch_is_recognised(redis_uri: str) ->
 
 
 @pytest.mark.parametrize(
-    "lost", [[NAMES.scheduled], [NAMES.updated], [NAMES.scheduled, NAMES.updated], [NAMES.execution]], ids=str
+    "lost",
+    [[NAMES.scheduled], [NAMES.updated], [NAMES.scheduled, NAMES.updated], [NAMES.execution]],
+    ids=["scheduled", "updated", "both", "execution"],
 )
 async def test_a_counter_that_is_lost_stops_the_advance(redis_uri: str, lost: list[str]) -> None:
     """What Redis has lost is not taken for settled."""
