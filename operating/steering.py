@@ -11,7 +11,6 @@ from operating.command import NO, AsJson, Why, look_around, run_command, service
 from operating.connections import Connections
 from shared.errors import ConfigurationError
 from shared.records import Rewind
-from shared.services import Service
 from shared.settings import OperatorSettings
 
 _WAIT_SECONDS = 0.5
@@ -87,7 +86,12 @@ def rewind(
             done = await wishes.undo_rewind(connected.scripts, settings.service_table(), by=who())
         elif service:
             chosen = service_named(settings, service)
-            await _no_batch_in_flight(settings, connected, chosen, wait=wait)
+            while await wishes.is_in_flight(connected.scripts.redis, chosen):
+                if not wait:
+                    raise wishes.RefusedError(
+                        f"a batch of {chosen.name} is in flight: --wait waits for it, or pause first"
+                    )
+                await asyncio.sleep(_WAIT_SECONDS)
             done = await wishes.rewind(connected.scripts, chosen, to, by=who(), why=why)
         else:
             raise ConfigurationError("name a service: `importer services` lists them")
@@ -99,19 +103,3 @@ def rewind(
 
 def _said(done: Rewind) -> str:
     return f"{done.service}: {done.from_ordinal} → {done.to_ordinal}. The next run goes on from there (importer run)."
-
-
-async def _no_batch_in_flight(
-    settings: OperatorSettings, connected: Connections, service: Service, *, wait: bool
-) -> None:
-    """Return once no batch of the service is in flight. Raises RefusedError at once where that is not waited for.
-
-    A courtesy: an execution that began before the rewind cannot advance any more, so nothing would be skipped.
-    """
-    while True:
-        state = (await look_around(settings, connected)).active
-        if not state or not state.batch or state.service != service.name:
-            return
-        if not wait:
-            raise wishes.RefusedError(f"a batch of {service.name} is in flight: --wait waits for it, or pause first")
-        await asyncio.sleep(_WAIT_SECONDS)

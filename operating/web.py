@@ -145,6 +145,8 @@ class Explorer:
     async def _rewind(self, request: Request) -> Response:
         service = self._service(request.path_params["service"])
         wish = await _body(request, _Rewind)
+        if await wishes.is_in_flight(self.scripts.redis, service):
+            raise RefusedError(f"a batch of {service.name} is in flight: pause first, or try again when it is through")
         done = await wishes.rewind(self.scripts, service, wish.to, by=_BY, why=wish.why)
         return _done(done)
 

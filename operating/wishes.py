@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.errors import ImporterError
+from shared.heartbeat import read_beats
 from shared.ledger import Ledger
 from shared.records import Note, RetryNote, Rewind, decode, encode, now
 from shared.redis_client import Scripts, redis_errors
@@ -68,6 +69,16 @@ async def rewind(
     if answer == "MOVED" and not await _was_done(scripts.redis, done):
         raise RefusedError(f"the ordinal of {service.name} has just moved on from {ordinal}: look at it, and try again")
     return done
+
+
+async def is_in_flight(redis: Redis, service: Service) -> bool:
+    """Whether a producer says that it settles a batch of the service.
+
+    To refuse a rewind then is a courtesy: an execution that began before it cannot advance any more, and nothing is
+    skipped.
+    """
+    states = [beat.producer for beat in await read_beats(redis)]
+    return any(state and state.batch and state.service == service.name for state in states)
 
 
 async def rewinds(redis: Redis) -> list[Rewind]:

@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from shared import keys
+from shared.records import BatchState, Beat, ProducerState, encode, now
 from tests.support.installation import Installation
 from tests.support.programs import Program
 
@@ -150,6 +151,32 @@ def test_what_cannot_be_is_told(
     answer = post(address + path, body, **bearer())
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
     assert state(installation) == before
+
+
+def test_no_service_is_rewound_under_a_batch_of_it(installation: Installation, address: str) -> None:
+    """While a producer settles a batch of a service, that one stays as it is, and others may be rewound."""
+    batch = BatchState(
+        execution="0" * 24, since=500, greatest_ordinal=600, entities=9, chunks=1, begun_at=now(), changed_at=now()
+    )
+    busy = Beat(
+        process_id="producer:busy",
+        kind="producer",
+        host="elsewhere",
+        pid=1,
+        version="0",
+        started_at=now(),
+        beat_at=now(),
+        producer=ProducerState(phase="settling", service="PERSON", batch=batch),
+    )
+    installation.redis.set(keys.process(busy.process_id), encode(busy))
+    installation.redis.zadd(keys.PROCESSES, {busy.process_id: now().timestamp() * 1000 + 600_000})
+    installation.redis.set("LATEST_PLAN_ORDINAL", "7")
+    for path in ("/reset/PERSON", "/api/rewind/PERSON"):
+        answer = post(address + path, **bearer())
+        assert (answer.status_code, "in flight" in answer.json()["error"]) == (409, True), answer.text
+    assert installation.redis.get("LATEST_PERSON_ORDINAL") == "500"
+    assert post(address + "/reset/PLAN", **bearer()).status_code == 200
+    assert not installation.redis.exists("LATEST_PLAN_ORDINAL")
 
 
 def test_a_form_of_another_page_is_no_json(address: str) -> None:
