@@ -95,16 +95,17 @@ def redis_users(services: Iterable[Service]) -> str:
     beat = f"~{keys.PROCESSES} ~{keys.process('*')} +time +zadd +zremrangebyscore +pexpire"
     steered = (keys.PAUSED, keys.RUN_REQUESTS, keys.RETRY_REQUESTS, keys.RUN, keys.RUNS, keys.SERVICES, keys.REWINDS)
     watch = " ".join(f"~{name}" for name in steered) + (
-        " +zrange +mget +lrange +hkeys +lpush +ltrim +expire +multi +exec"
+        " +zrange +mget +lrange +hkeys +lpush +ltrim +expire +multi +exec +info"
     )
-    producer = [execution, f"~{keys.POST_UPDATE_RUNNING}", f"~{keys.PRODUCER_LOCK}", f"~{keys.codebook_cache('*')}"]
+    codebooks = f"~{keys.codebook_cache('*')}"
+    producer = [execution, f"~{keys.POST_UPDATE_RUNNING}", f"~{keys.PRODUCER_LOCK}", codebooks]
     hears = [f"&{keys.CURRENT_EXECUTION_HASH}", "+subscribe +unsubscribe"]
     lines = [
         "user default off",
         _redis_user("producer", [*of_services, *producer, *hears, *progress, scripts, beat, watch]),
         _redis_user("ack_collector", [*of_collector, f"~{keys.POST_UPDATE_RUNNING}", *progress, scripts, beat]),
         _redis_user("mankeli", [execution, *hears, "+@connection +get"]),
-        _redis_user("operator", [*of_services, f"~{keys.PRODUCER_LOCK}", scripts, beat, watch]),
+        _redis_user("operator", [*of_services, f"~{keys.PRODUCER_LOCK}", codebooks, scripts, beat, watch]),
     ]
     return "\n".join(lines) + "\n"
 

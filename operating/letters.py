@@ -56,7 +56,10 @@ async def summary(client: Client, subject: str) -> Letter | None:
     message = await _message(client, subject)
     if message is None:
         return None
-    letter = msgspec.json.decode(base64.b64decode(message["data"]), type=Letter)
+    try:
+        letter = msgspec.json.decode(base64.b64decode(message["data"]), type=Letter)
+    except msgspec.DecodeError:  # somebody else's message
+        return None
     letter.subject, letter.sequence = subject, message["seq"]
     return letter
 
@@ -68,7 +71,9 @@ async def read_letter(client: Client, subject: str) -> bytes | None:
 
 
 async def drop_letter(client: Client, subject: str) -> bool:
-    """Remove a dead letter, for good. Answers whether there was one."""
+    """Remove a dead letter, for good. Answers whether there was one. A pattern names none."""
+    if not keys.is_dead_letter_subject(subject):
+        return False
     message = await _message(client, subject)
     if message is None:
         return False

@@ -51,6 +51,8 @@ async def rewind(
 
     Raises RefusedError where that would skip something, and where the ordinal moves at this moment.
     """
+    if to_ordinal < 0:
+        raise RefusedError(f"{to_ordinal} is no ordinal: they begin at 0")
     ordinal = await Ledger(scripts, service.key).ordinal()
     if to_ordinal > ordinal and undoes is None:
         raise RefusedError(
@@ -110,7 +112,10 @@ async def undo_rewind(scripts: Scripts, services: Sequence[Service], *, by: str)
 
 
 async def request_retries(redis: Redis, subjects: Iterable[str], by: str) -> None:
-    """Have dead letters sent again by the producer, between two batches or when it is idle."""
+    """Have dead letters sent again by the producer, between two runs. RefusedError where a subject is none of one."""
+    subjects = list(subjects)
+    if not subjects or not all(map(keys.is_dead_letter_subject, subjects)):
+        raise RefusedError("name dead letters by their subjects, as `importer dead-letters list` shows them")
     note = encode(RetryNote(by=by, at=now()))
     with redis_errors("the request to send dead letters again"):
         await redis.hset(keys.RETRY_REQUESTS, mapping=dict.fromkeys(subjects, note))

@@ -140,14 +140,16 @@ class BatchImporter:
                 case Settled() as settled:
                     return settled
                 case Publish() as publish:
-                    await self._publish(batch, execution, publish)
+                    await self._publish(batch, execution, ledger, publish)
                 case Wait():
                     pass
             await self._wakeup.wait(POLL_SECONDS)
             progress = await ledger.progress()
 
-    async def _publish(self, batch: Batch, execution: Execution, publish: Publish) -> None:
+    async def _publish(self, batch: Batch, execution: Execution, ledger: Ledger, publish: Publish) -> None:
         if publish.why is Why.RESENT:
+            # Mankelis may have been told of another execution meanwhile, and drop what is not of that one.
+            await ledger.announce(execution.hash)
             log.warning(Event.CHUNKS_RESENT, chunks=len(publish.chunks), attempt=publish.attempt)
         elif publish.why is Why.SPLIT:
             log.info(Event.CHUNKS_SPLIT, halves=len(publish.chunks))

@@ -4,8 +4,9 @@ import structlog
 
 from producer.publisher import Publisher
 from shared import keys
+from shared.broker import BrokerRefusedError
 from shared.events import Event
-from shared.redis_client import Scripts
+from shared.redis_client import Scripts, redis_errors
 
 log = structlog.get_logger()
 
@@ -23,12 +24,18 @@ class PostUpdate:
     async def send(self, run_id: str) -> None:
         """Publish POST_UPDATE for a run, or skip it while another post-update runs.
 
-        Raises BrokerRefusedError and DependencyLostError. A crash between the two steps costs this post-update; the
-        first complete run after the expiry sends the next one.
+        Raises DependencyLostError. A crash between the two steps costs this post-update; the first complete run after
+        the expiry sends the next one. One that the broker refuses is logged, and the next complete run sends another.
         """
         verdict = await self._scripts.call("start_post_update", [keys.POST_UPDATE_RUNNING], [run_id, EXPIRY_SECONDS])
         if verdict == "RUNNING":
             log.info(Event.POST_UPDATE_SKIPPED)
             return
-        await self._publisher.publish_post_update(run_id)
+        try:
+            await self._publisher.publish_post_update(run_id)
+        except BrokerRefusedError as error:
+            with redis_errors("the post-update that was not sent"):
+                await self._scripts.redis.delete(keys.POST_UPDATE_RUNNING)
+            log.error(Event.POST_UPDATE_REFUSED, reason=str(error))
+            return
         log.info(Event.POST_UPDATE_SENT)

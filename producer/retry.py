@@ -14,6 +14,7 @@ from producer.answers import Batch
 from producer.batch import BatchImporter
 from producer.control import Control
 from producer.sisu import SisuClient
+from shared import keys
 from shared.broker import Broker
 from shared.errors import ServiceFailedError, SupersededError
 from shared.events import Event
@@ -27,6 +28,9 @@ log = structlog.get_logger()
 
 _Answer = tuple[RetryOutcome, str | None]
 """What came of a request, and why."""
+
+
+_NO_LETTER: _Answer = "undecided", "this is not the subject of a dead letter"
 
 
 class _Letter(msgspec.Struct):
@@ -57,7 +61,9 @@ class DeadLetterRetrier:
         for subject, note in list(self._control.retries.items()):
             outcome: RetryOutcome = "undecided"
             try:
-                outcome, explanation = await self._retry(subject)
+                outcome, explanation = (
+                    await self._retry(subject) if keys.is_dead_letter_subject(subject) else _NO_LETTER
+                )
             except SupersededError:
                 continue  # stays, for the producer that is the active one now
             except ServiceFailedError as error:
@@ -70,7 +76,10 @@ class DeadLetterRetrier:
         stored = await self._broker.dead_letter(subject)
         if stored is None:
             return "gone", "there is no such dead letter any more"
-        letter = msgspec.json.decode(stored.data, type=_Letter)
+        try:
+            letter = msgspec.json.decode(stored.data, type=_Letter)
+        except msgspec.DecodeError:
+            return "undecided", "it is not a dead letter of this importer"
         service, ledger = self._ledgers.get(letter.service, (None, None))
         if service is None or ledger is None:
             return "undecided", f"{letter.service} is not among the services of this producer"

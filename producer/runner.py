@@ -230,7 +230,10 @@ class Runner:
         for service in following:
             if service in self._forbidden or self._sisu.address(service) in self._unreachable:
                 continue
-            ordinal = await self._ledgers[service].ordinal()
+            try:
+                ordinal = await self._ledgers[service].ordinal()
+            except ServiceFailedError:
+                return  # it will fail by itself, when it is its turn
             if not (service.one_time and ordinal):
                 self._feed.fetch_ahead(service, ordinal)
                 return

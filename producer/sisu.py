@@ -219,7 +219,12 @@ class SisuClient:
             raise TransientError(f"no answer within {timeout_seconds:g} s", reached=False, kind="timeout") from error
         except requests.exceptions.ConnectionError as error:
             raise TransientError(f"no connection: {innermost(error)}", reached=False, kind="connection") from error
-        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
+        except (
+            requests.exceptions.RequestException,
+            HTTPError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: its headers
             raise TransientError(f"the answer broke off: {type(error).__name__}") from error
 
     def _judge(self, response: requests.Response, service: Service) -> None:
@@ -238,5 +243,6 @@ class SisuClient:
                 raise FetchError(f"{where} answers {status} and asks to wait {asked:.0f} s, longer than a run waits")
             raise TransientError(f"status {status}", asked, kind=str(status))
         if response.is_redirect:
-            raise FetchError(f"{where} redirects to {urlsplit(response.headers['Location']).netloc}: check the address")
+            elsewhere = urlsplit(response.headers["Location"]).hostname or "another path"
+            raise FetchError(f"{where} redirects to {elsewhere}: check the address")
         raise FetchError(f"{where} answers {status} for {service.path}")

@@ -150,7 +150,7 @@ class Broker:
                     raise _given_up(subject, error) from error
                 if isinstance(error, nats.js.errors.NoStreamResponseError) and self.client.is_connected:
                     await self.ensure_streams()  # a broker that lost its store
-                log.warning(Event.PUBLISH_RETRIED, subject=subject, reason=describe(error))
+                log.warning(Event.PUBLISH_RETRIED, subject=keys.without_entity(subject), reason=describe(error))
                 await asyncio.sleep(_RETRY_PAUSE_SECONDS)
             else:
                 return
@@ -238,7 +238,7 @@ def client_options(settings: CommonSettings, name: str) -> dict[str, Any]:
 def describe(error: Exception | None) -> str:
     """An error of nats-py in one line; some have no text of their own."""
     text = str(error or "").strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {keys.without_entity(text[0])}" if text else type(error).__name__
 
 
 def _refuses_credentials(error: Exception | None) -> bool:
@@ -247,6 +247,7 @@ def _refuses_credentials(error: Exception | None) -> bool:
 
 
 def _given_up(subject: str, error: Exception) -> ServiceFailedError | DependencyLostError:
+    subject = keys.without_entity(subject)
     if isinstance(error, nats.js.errors.APIError):
         return BrokerRefusedError(f"NATS will not take a message on {subject}: {error.description}")
     return DependencyLostError(f"NATS confirmed no message on {subject}: {describe(error)}")

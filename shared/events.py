@@ -98,6 +98,8 @@ class Event(StrEnum):
     """Mankelis were told that a run is complete."""
     POST_UPDATE_SKIPPED = "post_update_skipped"
     """They were not, since their work after an earlier run still goes on."""
+    POST_UPDATE_REFUSED = "post_update_refused"
+    """NATS did not take the message that tells them; the next complete run sends another."""
     POST_UPDATE_FINISHED = "post_update_finished"
     """They have told that this work is done."""
 

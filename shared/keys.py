@@ -116,6 +116,7 @@ DEAD_LETTER_SUBJECTS = "DEAD_LETTER.>"
 COLLECTOR_CONSUMER = "ack-collector"
 
 _TOKEN_MAX_CHARACTERS = 200
+_DEAD_LETTER_SUBJECT = re.compile(r"""(DEAD_LETTER\.[^.\s]+\.)[^.\s"']+""")
 
 
 def dead_letter_subject(channel: str, entity_id: str) -> str:
@@ -128,6 +129,17 @@ def dead_letter_subject(channel: str, entity_id: str) -> str:
     if not token or len(token) > _TOKEN_MAX_CHARACTERS:
         token = "sha256:" + hashlib.sha256(entity_id.encode()).hexdigest()
     return f"DEAD_LETTER.{channel}.{token}"
+
+
+def without_entity(text: str) -> str:
+    """A text without the entities' ids that subjects of dead letters in it end with: they are personal data."""
+    return _DEAD_LETTER_SUBJECT.sub(r"\1…", text)
+
+
+def is_dead_letter_subject(subject: str) -> bool:
+    """Whether it is the subject of one dead letter: no pattern, and no other subject."""
+    found = _DEAD_LETTER_SUBJECT.fullmatch(subject)
+    return found is not None and not set("*>") & set(subject)
 
 
 def dead_letter_subjects(channel: str | None) -> str:

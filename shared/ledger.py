@@ -26,6 +26,7 @@ class Verdict(StrEnum):
     """What a script found and did. Which script answers which is written at the method that calls it."""
 
     BEGUN = "BEGUN"
+    ANNOUNCED = "ANNOUNCED"
     SETTLED = "SETTLED"
     SPLIT = "SPLIT"
     FAILED = "FAILED"
@@ -98,6 +99,12 @@ class Ledger:
             [k.ordinal, k.execution, k.scheduled, k.updated, k.failed, k.chunks, k.errors, keys.CURRENT_EXECUTION_HASH],
             [execution, from_ordinal, *ledger],
         )
+        return Verdict(answer)
+
+    async def announce(self, execution: str) -> Verdict:
+        """Tell mankelis once more that this is the execution to work on. ANNOUNCED or STALE."""
+        k = self._keys
+        answer = await self._scripts.call("announce_execution", [k.execution, keys.CURRENT_EXECUTION_HASH], [execution])
         return Verdict(answer)
 
     async def progress(self) -> Progress:

@@ -15,6 +15,7 @@ _RULES = ("tests/unit/test_execution.py", "tests/protocol/test_against_redis.py"
 
 TESTS = {
     "shared/lua/begin_execution.lua": _LEDGER,
+    "shared/lua/announce_execution.lua": _LEDGER,
     "shared/lua/settle_chunk.lua": _LEDGER,
     "shared/lua/split_chunk.lua": _LEDGER,
     "shared/lua/fail_entity.lua": _LEDGER,
@@ -74,6 +75,12 @@ MUTANTS: list[Mutant] = [
         (Guard.BEGIN_FAILED, "redis.call('SET', KEYS[5], '0')\n"),
         (Guard.BEGIN_CURRENT, "redis.call('SET', KEYS[8], ARGV[1])\n"),
         ("begin_execution: mankelis hear of it", "redis.call('PUBLISH', KEYS[8], ARGV[1])\n"),
+    ),
+    *_of(
+        "shared/lua/announce_execution.lua",
+        ("announce_execution: only of the ledger's own execution", _OURS),
+        ("announce_execution: mankelis can read it", "redis.call('SET', KEYS[2], ARGV[1])\n"),
+        ("announce_execution: mankelis hear of it", "redis.call('PUBLISH', KEYS[2], ARGV[1])\n"),
     ),
     *_of(
         "shared/lua/settle_chunk.lua",

@@ -66,3 +66,28 @@ def test_a_producer_that_wakes_up_in_the_middle_of_anothers_batch(make_world: Ma
     other.wait_for('"run_finished"')
     other.stop()
     world.check()
+
+
+@pytest.mark.slow
+def test_a_producer_that_wakes_up_and_begins_another_service(make_world: MakeWorld) -> None:
+    """I7: mankelis are told of its execution, and drop what the active one sends, until that sends it again."""
+    world = make_world()
+    world.start_collector()
+    mankeli = world.start_mankeli()
+    batches_of_person = -(-len(world.ids("PERSON")) // int(world.variables["FETCH_AMOUNT"]))
+    late = world.start_producer("before-begin", batches_of_person + 1, "--pause", once=False)
+    late.program.wait_paused()
+    mankeli.program.pause()
+    world.sisu.touch("PERSON", 10, seed=1)
+    known = {message.execution for message in world.history.messages}
+    other = world.start_producer(once=False)
+    wait_until(lambda: {message.execution for message in world.history.messages} - known, "the other one's chunks")
+    late.program.resume()
+    late.wait_for('"another producer took the lock over')
+    mankeli.program.resume()
+    other.wait_for('"run_finished"')
+    late.stop()
+    other.stop()
+    world.check()
+    assert '"chunks_resent"' in other.output
+    assert '"service_failed"' not in other.output

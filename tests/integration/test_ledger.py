@@ -92,6 +92,16 @@ async def test_mankelis_hear_of_a_new_execution(redis_uri: str) -> None:
         await assert_published(b, keys.CURRENT_EXECUTION_HASH, ONE, lambda: b.ledger.begin(ONE, 0, {"0": 1}))
 
 
+async def test_mankelis_are_told_once_more_of_an_execution(redis_uri: str) -> None:
+    """After another service's execution was announced, ours is again; one that is over is not."""
+    async with books(redis_uri, {"0": 1}) as b:
+        other = Ledger(Scripts(b.redis), "LATEST_PLAN_ORDINAL")
+        assert await other.begin(TWO, 0, {"0": 1}) is Verdict.BEGUN
+        await assert_published(b, keys.CURRENT_EXECUTION_HASH, ONE, lambda: b.ledger.announce(ONE))
+        assert await b.redis.get(keys.CURRENT_EXECUTION_HASH) == ONE
+        await b.changes_nothing(b.ledger.announce(TWO), Verdict.STALE)
+
+
 async def test_a_settled_chunk_counts_once(redis_uri: str) -> None:
     """It leaves the ledger in the step that counts it; the second time it is a DUPLICATE."""
     async with books(redis_uri, {"0": 100, "1": 7}) as b:

@@ -136,6 +136,9 @@ def test_the_actions_do_what_they_say(installation: Installation, address: str) 
     [
         ("/reset/NOBODY", None, 404, "the table has PERSON"),
         ("/api/rewind/PERSON", {"to": 501}, 409, "would skip changes"),
+        ("/api/rewind/PERSON", {"to": -5}, 409, "they begin at 0"),
+        ("/api/dead-letters/retry", {"subjects": []}, 409, "name dead letters"),
+        ("/api/dead-letters/retry", {"subjects": ["DEAD_LETTER.>"]}, 409, "name dead letters"),
         ("/api/rewind/PERSON", {"to": "all"}, 400, "the body cannot be used"),
         ("/api/rewind/PERSON", {"too": 1}, 400, "the body cannot be used"),
         ("/api/run", {"services": ["NOBODY"]}, 404, "the table has PERSON"),

@@ -123,3 +123,21 @@ def test_an_execution_hash_has_24_hex_digits(text: str) -> None:
     """Nothing of another length, case or alphabet passes for a hash."""
     assert keys.EXECUTION_HASH.fullmatch("9f" * 12)
     assert not keys.EXECUTION_HASH.fullmatch(text)
+
+
+def test_what_is_logged_of_a_dead_letters_subject_names_nobody() -> None:
+    """The channel stays, for operators; the id goes, wherever in a text the subject is."""
+    subject = keys.dead_letter_subject("ORI_PERSON_CHANNEL", "hy-hlo-123")
+    assert keys.without_entity(subject) == "DEAD_LETTER.ORI_PERSON_CHANNEL.…"
+    told = keys.without_entity(f'nats: permissions violation for publish to "{subject}"')
+    assert (told.endswith('CHANNEL.…"'), "123" in told) == (True, False)
+    assert keys.without_entity("ORI_PERSON_CHANNEL") == "ORI_PERSON_CHANNEL"
+
+
+@pytest.mark.parametrize(
+    "other", ["", "DEAD_LETTER.>", "DEAD_LETTER.X.>", "DEAD_LETTER.X.*", "ORI_PERSON_CHANNEL", "DEAD_LETTER.X.a b"]
+)
+def test_a_pattern_is_no_subject_of_a_dead_letter(other: str) -> None:
+    """What operators name is one letter, and cannot be all of them."""
+    assert keys.is_dead_letter_subject(keys.dead_letter_subject("X", "an id, with.dots*"))
+    assert not keys.is_dead_letter_subject(other)
