@@ -243,6 +243,7 @@ class SisuClient:
                 raise FetchError(f"{where} answers {status} and asks to wait {asked:.0f} s, longer than a run waits")
             raise TransientError(f"status {status}", asked, kind=str(status))
         if response.is_redirect:
-            elsewhere = urlsplit(response.headers["Location"]).hostname or "another path"
+            address = urlsplit(response.headers["Location"]).netloc
+            elsewhere = address.rpartition("@")[2] or "another path"
             raise FetchError(f"{where} redirects to {elsewhere}: check the address")
         raise FetchError(f"{where} answers {status} for {service.path}")

@@ -474,6 +474,22 @@ async def test_any_other_status_is_final(sisu: SisuSimulator, status: int) -> No
     assert len(sisu.requests) == 1
 
 
+@pytest.mark.parametrize("location", ["http://[bad/", "http://bad:port/"])
+async def test_a_redirect_that_leads_nowhere_fails_the_service(sisu: SisuSimulator, location: str) -> None:
+    """A header that is no address is an answer that cannot be used, and no end of the process."""
+    sisu.fault("status", service="PERSON", status=302, headers={"Location": location}, times=None)
+    with pytest.raises(FetchError):
+        await client_of(sisu).fetch(PERSON, 0)
+
+
+async def test_a_redirect_does_not_quote_credentials(sisu: SisuSimulator) -> None:
+    """The host is told, and not who was to be somebody there."""
+    location = f"http://importer:{SECRET}@elsewhere.example.org/login"
+    sisu.fault("status", service="PERSON", status=302, headers={"Location": location})
+    with pytest.raises(FetchError, match=r"redirects to elsewhere\.example\.org: check the address"):
+        await client_of(sisu).fetch(PERSON, 0)
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(sisu: SisuSimulator, status: int) -> None:
     """Credentials are not carried elsewhere: a redirect is an error that says where it leads."""
