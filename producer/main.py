@@ -70,7 +70,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         lock = ProducerLock(scripts)
         feed = Feed(sisu, PageSize(settings.fetch_amount, settings.fetch_amount_max or settings.fetch_amount))
         runner = Runner(ledgers, sisu, feed, importer, PostUpdate(scripts, publisher), lock, control, journal, stop)
-        retrier = DeadLetterRetrier(ledgers, sisu, importer, broker, control)
+        retrier = DeadLetterRetrier(ledgers, sisu, importer, broker, control, stop)
         listener = listen(settings.http_host, [settings.port])
         explorer = Explorer.over(scripts, broker, settings)
         app = make_app(Health(redis, broker, lambda: importer.is_progressing), explorer.routes())

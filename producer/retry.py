@@ -22,6 +22,7 @@ from shared.ledger import Ledger
 from shared.messages import entity_id, entity_ordinal
 from shared.records import RetryOutcome
 from shared.services import Service
+from shared.stop import Stop
 
 log = structlog.get_logger()
 
@@ -49,16 +50,23 @@ class DeadLetterRetrier:
         importer: BatchImporter,
         broker: Broker,
         control: Control,
+        stop: Stop,
     ) -> None:
         self._ledgers = {service.name: (service, ledger) for service, ledger in ledgers.items()}
         self._sisu = sisu
         self._importer = importer
         self._broker = broker
         self._control = control
+        self._stop = stop
 
     async def work_off(self) -> None:
-        """Deal with every request, one after another, between batches. Raises ProcessError."""
+        """Deal with the requests, one after another, until asked to stop or paused: the rest stays for later.
+
+        Raises Stopped and ProcessError.
+        """
         for subject, note in list(self._control.retries.items()):
+            if self._stop.requested or self._control.pause:
+                return
             outcome: RetryOutcome = "undecided"
             try:
                 outcome, explanation = (
@@ -92,7 +100,7 @@ class DeadLetterRetrier:
 
     async def _send(self, service: Service, ledger: Ledger, letter_id: str, ordinal: int) -> _Answer:
         """Import the entity once more, if SISU still has it at this ordinal."""
-        page = await self._sisu.fetch(service, ordinal - 1, limit=1)
+        page = await self._stop.interrupt(self._sisu.fetch(service, ordinal - 1, limit=1))
         newest = page.entities[:1]
         if not newest or entity_ordinal(newest[0]) != ordinal:
             return "obsolete", "the entity has changed since; its newest version is imported like any change"
