@@ -203,6 +203,6 @@ async def connect_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
     Raises ConfigurationError where the credentials are refused, DependencyLostError without an answer.
     """
     redis = make_redis(uri, tls)
-    with redis_errors("the first contact"):
+    with redis_errors(f"the first contact with {urlsplit(uri).netloc.rpartition('@')[2]}"):
         await redis.ping()
     return redis

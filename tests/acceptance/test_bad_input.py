@@ -151,7 +151,7 @@ def test_refused_by_redis(make_redis: MakeServer, program: tuple[str, ...], cred
     port = make_redis(config="requirepass right").port
     outcome = run(*program, **variables(REDIS_URI=f"redis://{credentials}127.0.0.1:{port}/0"))
     reason = last_word(outcome, 2)
-    assert reason.startswith("Redis refused the first contact")
+    assert reason.startswith("Redis refused the first contact with 127.0.0.1:")
     assert "check REDIS_URI" in reason
     assert outcome.seconds < QUICK_SECONDS
 
@@ -211,7 +211,7 @@ def test_redis_is_not_there(unreachable: Unreachable, program: tuple[str, ...]) 
     """Without Redis a program gives up after some seconds, and can be started again."""
     outcome = unreachable.outcome(program, "redis")
     reason = last_word(outcome, 3)
-    assert reason.startswith("Redis is lost (the first contact): ")
+    assert reason.startswith("Redis is lost (the first contact with 127.0.0.1:")
     assert f"127.0.0.1:{unreachable.port}" in reason
     assert 1 < outcome.seconds < 60
 

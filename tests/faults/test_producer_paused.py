@@ -80,7 +80,7 @@ def test_a_producer_that_wakes_up_and_begins_another_service(make_world: MakeWor
     mankeli.program.pause()
     world.sisu.touch("PERSON", 10, seed=1)
     known = {message.execution for message in world.history.messages}
-    other = world.start_producer(once=False)
+    other = world.start_producer(once=False, UPDATE_RETRY_LIMIT="30")
     wait_until(lambda: {message.execution for message in world.history.messages} - known, "the other one's chunks")
     late.program.resume()
     late.wait_for('"another producer took the lock over')

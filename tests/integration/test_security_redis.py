@@ -98,7 +98,7 @@ def test_refused_by_tls(
     paths = {name: str(files / value) for name, value in names.items()}
     outcome = run(*program, **variables(REDIS_URI=fronts.uri(front), **paths))
     reason = last_word(outcome, SECRET, ENCODED)
-    assert reason.startswith("Redis refused the first contact: ")
+    assert reason.startswith("Redis refused the first contact with 127.0.0.1:")
     assert told in reason
     assert "check REDIS_C" in reason
     assert outcome.seconds < QUICK_SECONDS
@@ -110,7 +110,7 @@ def test_refused_credentials(guarded: Server, program: tuple[str, ...], login: s
     """A wrong password, an unknown user, a password without its user, none at all: told at once, never shown."""
     outcome = run(*program, **variables(REDIS_URI=f"redis://{login}127.0.0.1:{guarded.port}/0"))
     reason = last_word(outcome, "wr0ng", SECRET, ENCODED)
-    assert reason.startswith("Redis refused the first contact: ")
+    assert reason.startswith("Redis refused the first contact with 127.0.0.1:")
     assert reason.endswith("; check REDIS_URI and the user's rights")
     assert outcome.seconds < QUICK_SECONDS
 
