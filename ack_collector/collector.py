@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from ack_collector.feedback import Feedback, FeedbackRefusedError, parse_feedback, parse_object
+from ack_collector.feedback import Feedback, FeedbackRefusedError, Refusal, parse_feedback, parse_object
 from shared import keys, metrics
 from shared.events import Event
 from shared.feedback_subscription import FeedbackSubscription, Received
@@ -35,6 +35,8 @@ class Collector:
         self._stop = stop
         self.handled = 0
         """Messages that were handled, since the start."""
+        metrics.begin_at_zero(metrics.FEEDBACK, [*_EVENTS, Verdict.MISMATCH])
+        metrics.begin_at_zero(metrics.FEEDBACK_REFUSED, Refusal)
 
     async def run(self) -> None:
         """Collect until asked to stop; what is in hand by then is finished. Raises ProcessError."""
@@ -94,7 +96,7 @@ class Collector:
         metrics.FEEDBACK.labels(verdict.value).inc()
         metrics.FEEDBACK_LAG_SECONDS.observe(message.age_seconds())
         if verdict is Verdict.MISMATCH:
-            await _refuse(message, "amount is not the chunk's size")
+            await _refuse(message, Refusal.MISMATCH)
             return
         level, event = _EVENTS[verdict]
         log.log(level, event, channel=feedback.channel, execution=feedback.execution, chunk=feedback.chunk_id)
@@ -104,13 +106,13 @@ class Collector:
         """The post-update has ended, well or not: the next run may start another."""
         succeeded = parse_object(data).get("success")
         if not isinstance(succeeded, bool):
-            raise FeedbackRefusedError("success")
+            raise FeedbackRefusedError(Refusal.SUCCESS)
         with redis_errors("the end of the post-update"):
             await self._scripts.redis.delete(keys.POST_UPDATE_RUNNING)
         log.info(Event.POST_UPDATE_FINISHED, success=succeeded)
 
 
-async def _refuse(message: Received, reason: str) -> None:
+async def _refuse(message: Received, reason: Refusal) -> None:
     """It can never count: tell why, without telling what it was."""
     metrics.FEEDBACK_REFUSED.labels(reason).inc()
     log.warning(Event.FEEDBACK_REFUSED, reason=reason, subject=message.subject)

@@ -5,6 +5,7 @@ Pure. A reason is a label of a metric, so it says what is wrong and never what t
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -15,10 +16,24 @@ ERROR_TEXT_MAX_BYTES = 8 * 1024
 _MAX_AMOUNT = 1_000_000_000
 
 
-class FeedbackRefusedError(ValueError):
-    """The message is not feedback; `reason` is one of a few fixed words."""
+class Refusal(StrEnum):
+    """Why a message is no feedback: what it is not, or which of its fields is missing or wrong."""
 
-    def __init__(self, reason: str) -> None:
+    NOT_JSON = "not JSON"
+    NOT_AN_OBJECT = "not an object"
+    STATUS = "status"
+    EXECUTION_HASH = "executionHash"
+    CHUNK_ID = "chunkId"
+    CHANNEL = "channel"
+    AMOUNT = "amount"
+    SUCCESS = "success"
+    MISMATCH = "amount is not the chunk's size"
+
+
+class FeedbackRefusedError(ValueError):
+    """The message is not feedback."""
+
+    def __init__(self, reason: Refusal) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -44,20 +59,20 @@ def parse_feedback(data: bytes, channels: Collection[str]) -> Feedback:
     fields = parse_object(data)
     status = fields.get("status")
     if status not in ("OK", "FAIL"):
-        raise FeedbackRefusedError("status")
+        raise FeedbackRefusedError(Refusal.STATUS)
     execution = fields.get("executionHash")
     if not isinstance(execution, str) or not keys.EXECUTION_HASH.fullmatch(execution):
-        raise FeedbackRefusedError("executionHash")
+        raise FeedbackRefusedError(Refusal.EXECUTION_HASH)
     chunk_id = fields.get("chunkId")
     if not isinstance(chunk_id, str) or not keys.CHUNK_ID.fullmatch(chunk_id):
-        raise FeedbackRefusedError("chunkId")
+        raise FeedbackRefusedError(Refusal.CHUNK_ID)
     channel = fields.get("channel")
     if not isinstance(channel, str) or channel not in channels:
-        raise FeedbackRefusedError("channel")
+        raise FeedbackRefusedError(Refusal.CHANNEL)
     amount = fields.get("amount")
     # `type`, for True is an int to isinstance.
     if type(amount) is not int or not 0 <= amount <= _MAX_AMOUNT or (status == "OK" and amount == 0):
-        raise FeedbackRefusedError("amount")
+        raise FeedbackRefusedError(Refusal.AMOUNT)
     return Feedback(execution, chunk_id, channel, amount, None if status == "OK" else _error_text(fields.get("stack")))
 
 
@@ -66,9 +81,9 @@ def parse_object(data: bytes) -> dict[str, Any]:
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise FeedbackRefusedError("not JSON") from None
+        raise FeedbackRefusedError(Refusal.NOT_JSON) from None
     if not isinstance(fields, dict):
-        raise FeedbackRefusedError("not an object")
+        raise FeedbackRefusedError(Refusal.NOT_AN_OBJECT)
     return fields
 
 

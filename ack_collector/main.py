@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from ack_collector.collector import Collector
+from shared import metrics
 from shared.broker import Broker
 from shared.events import Event
 from shared.feedback_subscription import FeedbackSubscription
@@ -39,6 +40,7 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
         broker = await Broker.connect(settings, [service.channel for service in services], "ack_collector", stop)
         stack.push_async_callback(broker.close)
         subscription = FeedbackSubscription(broker)
+        metrics.HEARD.set_function(lambda: subscription.is_heard)
         stack.push_async_callback(subscription.close)
         scripts = Scripts(redis)
         ledgers = {service.channel: Ledger(scripts, service.key) for service in services}

@@ -61,6 +61,7 @@ def retry(
     *,
     service: OfService = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the producer has dealt with all of them.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Have letters sent again, if SISU still has just this version; one that changed since is obsolete, and closed.
 
@@ -71,23 +72,25 @@ def retry(
         chosen = await _chosen_letters(settings, connected, subjects, service)
         await wishes.request_retries(connected.scripts.redis, chosen, who())
         if not wait:
-            show(f"asked for, {len(chosen)} of them")
+            show(msgspec.json.encode({"asked": len(chosen)}) if as_json else f"asked for, {len(chosen)} of them")
             return 0
-        return await _outcomes(connected, chosen)
+        return await _outcomes(connected, chosen, as_json=as_json)
 
     run_command(act)
 
 
-async def _outcomes(connected: Connections, subjects: list[str]) -> int:
-    """Print what came of each letter, as the producer deals with it. Answers 1 unless all are closed."""
+async def _outcomes(connected: Connections, subjects: list[str], *, as_json: bool) -> int:
+    """Print what came of each letter, a line each, as the producer deals with it. Answers 1 unless all are closed."""
     left, closed = list(subjects), True
     while left:
         notes = await wishes.retry_notes(connected.scripts.redis)
         for subject in [each for each in left if each not in notes or notes[each].outcome]:
             note = notes.get(subject)
-            outcome = note.outcome if note else None
-            reason = f": {note.explanation}" if note and note.explanation else ""
-            show(f"{subject}  {outcome or 'unknown'}{reason}")
+            outcome, why = (note.outcome, note.explanation) if note else (None, None)
+            if as_json:
+                show(msgspec.json.encode({"subject": subject, "outcome": outcome or "unknown", "explanation": why}))
+            else:
+                show(f"{subject}  {outcome or 'unknown'}{f': {why}' if why else ''}")
             closed &= outcome in ("stored", "obsolete", "gone")
             left.remove(subject)
         if left:
@@ -101,15 +104,18 @@ def drop(
     *,
     service: OfService = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove letters for good. The entities come again only when they change."""
 
     async def act(settings: OperatorSettings, connected: Connections) -> int:
         chosen = await _chosen_letters(settings, connected, subjects, service)
+        if not yes and as_json:
+            raise ConfigurationError("with --json nobody is asked: say --yes, too")
         if not yes and not await asyncio.to_thread(typer.confirm, f"Remove {len(chosen)} dead letters for good?"):
             return NO
         dropped = [await letters.drop_letter(connected.need_nats(), subject) for subject in chosen]
-        show(f"dropped {sum(dropped)}")
+        show(msgspec.json.encode({"dropped": sum(dropped)}) if as_json else f"dropped {sum(dropped)}")
         return 0 if all(dropped) else NO
 
     run_command(act)

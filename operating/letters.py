@@ -1,6 +1,6 @@
 """Dead letters: listing, reading and dropping them. Sending them again is the producer's work (`producer/retry.py`).
 
-A whole letter has personal data; a summary has the entity's id, which is one too where entities are students.
+All of it is personal data: a letter has the entity, a summary its id and what the mankeli said of it.
 """
 
 import base64
@@ -14,9 +14,11 @@ from operating.queues import ask
 from shared import keys
 from shared.records import Record
 
+_ERROR_MAX_CHARACTERS = 200
+
 
 class Letter(Record, kw_only=True):
-    """What is known of a dead letter, without the entity and without the error text."""
+    """What is known of a dead letter, without the entity."""
 
     subject: str = ""
     sequence: int = 0
@@ -31,6 +33,15 @@ class Letter(Record, kw_only=True):
     """How often the entity failed."""
     entity_bytes: int
     ordinal: int | None = None
+    error: str | None = None
+    """The beginning of what the mankeli said; the whole letter has all of it. None where none was asked."""
+
+
+class Letters(Record, kw_only=True):
+    """The first dead letters, by subject, and how many there are in all."""
+
+    total: int
+    letters: list[Letter]
 
 
 async def subjects(client: Client, channel: str | None = None) -> list[str]:
@@ -41,14 +52,11 @@ async def subjects(client: Client, channel: str | None = None) -> list[str]:
     return sorted((answer["state"].get("subjects") or {}) if answer else ())
 
 
-async def list_letters(client: Client, channel: str | None = None, limit: int = 100) -> list[Letter]:
-    """The first `limit` dead letters, by subject."""
-    found = []
-    for subject in (await subjects(client, channel))[:limit]:
-        letter = await summary(client, subject)
-        if letter:
-            found.append(letter)
-    return found
+async def list_letters(client: Client, channel: str | None = None, limit: int = 100) -> Letters:
+    """The first `limit` dead letters."""
+    known = await subjects(client, channel)
+    found = [await summary(client, subject) for subject in known[:limit]]
+    return Letters(total=len(known), letters=[letter for letter in found if letter])
 
 
 async def summary(client: Client, subject: str) -> Letter | None:
@@ -61,6 +69,8 @@ async def summary(client: Client, subject: str) -> Letter | None:
     except msgspec.DecodeError:  # somebody else's message
         return None
     letter.subject, letter.sequence = subject, message["seq"]
+    if letter.error and len(letter.error) > _ERROR_MAX_CHARACTERS:
+        letter.error = letter.error[:_ERROR_MAX_CHARACTERS] + "…"
     return letter
 
 

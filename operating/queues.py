@@ -41,29 +41,40 @@ class Queues(Record, kw_only=True):
     """The three streams."""
 
     chunks: int
+    """Of all channels."""
+    waiting: dict[str, int]
+    """Channel → chunks that are with mankelis or wait for them. Channels without any are left out."""
     oldest_chunk_at: datetime | None
+    """When the oldest message of the work queue was published: a chunk, or a POST_UPDATE that nobody took."""
     mankelis: list[Consumer]
     """The consumers of the chunks; how many processes share one the server does not tell."""
     feedback: Consumer | None
     dead_letters: dict[str, int]
     """Channel → letters. Channels without any are left out."""
 
+    def of(self, channel: str) -> int:
+        """How many chunks the work queue has of a channel."""
+        return self.waiting.get(channel, 0)
+
 
 async def read_queues(client: Client) -> Queues:
     """Ask the server. Blocks for some seconds at most; raises DependencyLostError."""
     chunks, consumers, feedback, letters = await asyncio.gather(
-        ask(client, f"STREAM.INFO.{keys.CHUNK_STREAM}"),
+        ask(client, f"STREAM.INFO.{keys.CHUNK_STREAM}", subjects_filter=">"),
         ask(client, f"CONSUMER.LIST.{keys.CHUNK_STREAM}"),
         ask(client, f"CONSUMER.INFO.{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"),
         ask(client, f"STREAM.INFO.{keys.DEAD_LETTER_STREAM}", subjects_filter=keys.DEAD_LETTER_SUBJECTS),
     )
-    state = chunks["state"] if chunks else {"messages": 0}
+    state: dict[str, Any] = chunks["state"] if chunks else {"messages": 0}
+    waiting: dict[str, int] = state.get("subjects") or {}
+    waiting.pop(keys.POST_UPDATE_SUBJECT, None)
     counted: dict[str, int] = {}
     for subject in (letters["state"].get("subjects") or {}) if letters else ():
         channel = subject.split(".")[1]
         counted[channel] = counted.get(channel, 0) + 1
     return Queues(
-        chunks=state["messages"],
+        chunks=sum(waiting.values()),
+        waiting=waiting,
         oldest_chunk_at=msgspec.convert(state["first_ts"], datetime) if state["messages"] else None,
         mankelis=[_consumer(info) for info in ((consumers or {}).get("consumers") or [])],
         feedback=_consumer(feedback) if feedback else None,

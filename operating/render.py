@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from operating.checks import Finding
-from operating.letters import Letter
+from operating.letters import Letters
 from operating.plan import Plan
 from operating.snapshot import Snapshot, Verdict
 from shared.records import ProducerState, RunRecord
@@ -78,14 +78,15 @@ def _run(snapshot: Snapshot, state: ProducerState, run: RunRecord, timezone: Zon
 
 
 def _services(snapshot: Snapshot, timezone: ZoneInfo) -> RenderableType:
-    table = _table("service", "ordinal", "last success", "last failure", "dead letters")
-    for column in (1, 4):
+    table = _table("service", "ordinal", "a second", "last success", "last failure", "dead letters")
+    for column in (1, 2, 5):
         table.columns[column].justify = "right"
     for service in snapshot.services:
         failed = _when(service.last_failure_at, timezone)
         table.add_row(
             service.name,
             "-" if service.ordinal is None else str(service.ordinal),
+            "" if service.entities_per_second is None else f"{service.entities_per_second:,.0f}",
             _when(service.last_success_at, timezone),
             f"{failed} {service.last_failure or ''}".strip() if failed else "",
             "?" if service.dead_letters is None else str(service.dead_letters or ""),
@@ -145,10 +146,10 @@ def plan(found: Plan) -> RenderableType:
     return table
 
 
-def letters(found: Iterable[Letter], timezone: ZoneInfo) -> RenderableType:
-    """Dead letters, a line each."""
-    table = _table("subject", "reason", "first", "last", "times", "bytes")
-    for letter in found:
+def letters(found: Letters, timezone: ZoneInfo) -> RenderableType:
+    """Dead letters, a row each."""
+    table = _table("subject", "reason", "first", "last", "times", "bytes", "error")
+    for letter in found.letters:
         first = letter.first_failed_at or letter.failed_at
         table.add_row(
             letter.subject,
@@ -157,8 +158,10 @@ def letters(found: Iterable[Letter], timezone: ZoneInfo) -> RenderableType:
             _when(letter.failed_at, timezone),
             str(letter.count),
             f"{letter.entity_bytes:,}",
+            Text(" ".join((letter.error or "").split())),
         )
-    return table
+    shown = len(found.letters)
+    return Group(table, Text(f"{shown} of {found.total}: --limit shows more")) if shown < found.total else table
 
 
 def _table(*columns: str) -> Table:

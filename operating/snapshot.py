@@ -47,6 +47,8 @@ class ServiceStatus(Record, kw_only=True):
     """None where NATS cannot be asked."""
     recent_entities: list[int] = msgspec.field(default_factory=list)
     """In the last runs that went through it, oldest first."""
+    entities_per_second: float | None = None
+    """In the run in progress, else in the last run that brought any; None where that is not known."""
 
 
 class Pace(Record, kw_only=True):
@@ -174,11 +176,19 @@ def _service(
         last_failure_at=history.last_failure_at,
         last_failure=history.last_failure,
         recent_entities=recent,
+        entities_per_second=_last_rate(runs, service.name),
     )
 
 
 def _entities(run: RunRecord, service: str) -> int:
     return sum(outcome.entities for outcome in run.outcomes if outcome.service == service)
+
+
+def _last_rate(runs: Sequence[RunRecord], service: str) -> float | None:
+    """Entities a second in the newest of these runs that brought any of the service."""
+    outcomes = (outcome for run in runs for outcome in run.outcomes if outcome.service == service)
+    last = next((outcome for outcome in outcomes if outcome.entities and outcome.seconds), None)
+    return round(last.entities / last.seconds, 1) if last else None
 
 
 def _pace(snapshot: Snapshot) -> Pace | None:
@@ -194,6 +204,8 @@ def _pace(snapshot: Snapshot) -> Pace | None:
     if state.batch and current and rate and current.scheduled > current.updated:
         left = current.scheduled - current.updated
         ends_at = datetime.fromtimestamp(snapshot.at.timestamp() + left / rate, snapshot.at.tzinfo)
+    if current and rate:
+        current.entities_per_second = round(rate, 1)
     entities = sum(outcome.entities for outcome in state.run.outcomes) + in_service
     return Pace(entities=entities, entities_per_second=rate and round(rate, 1), batch_ends_at=ends_at)
 

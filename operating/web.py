@@ -24,7 +24,7 @@ from operating.snapshot import take_snapshot, to_json
 from operating.why import judge
 from operating.wishes import RefusedError
 from shared.broker import Broker
-from shared.errors import DependencyLostError
+from shared.errors import ProcessError, ServiceFailedError
 from shared.records import Record, encode
 from shared.redis_client import Scripts
 from shared.services import Service
@@ -79,6 +79,8 @@ class Explorer:
         async def take() -> bytes:
             client = broker.client if broker.client.is_connected else None
             snapshot = await take_snapshot(scripts.redis, client, services)
+            if snapshot.paused:
+                snapshot.paused.by = "an operator"  # a name is for those who may use the command line
             judge(snapshot, settings.timezone)
             return to_json(snapshot)
 
@@ -193,9 +195,9 @@ class Explorer:
         async def answering(request: Request) -> Response:
             try:
                 return await work(request)
-            except RefusedError as error:
+            except (RefusedError, ServiceFailedError) as error:
                 return _error(409, str(error))
-            except DependencyLostError as error:
+            except ProcessError as error:  # what ends a process is no reason here: it may pass
                 return _error(503, str(error))
             except HTTPException as error:
                 return _error(error.status_code, error.detail)

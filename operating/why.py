@@ -73,11 +73,15 @@ def _between_batches(snapshot: Snapshot, state: ProducerState, timezone: ZoneInf
 
 def _of_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Verdict:
     """Where the chunks of the batch in flight are."""
-    service = snapshot.service(state.service)
+    service = snapshot.service(batch.service)
     queues = snapshot.queues
     still_seconds = (snapshot.at - batch.changed_at).total_seconds()
     if still_seconds < STILL_SECONDS or service is None or queues is None:
-        return Verdict(code="moving", well=True, sentence=f"{state.service} is being imported.")
+        if state.phase == "retrying":
+            return Verdict(
+                code="retrying", well=True, sentence=f"A dead letter of {batch.service} is being sent again."
+            )
+        return Verdict(code="moving", well=True, sentence=f"{batch.service} is being imported.")
     settled = f"{service.updated} of {service.scheduled} entities are settled"
     feedback = queues.feedback
     waiting = feedback.waiting + feedback.unacknowledged if feedback else 0
@@ -89,17 +93,20 @@ def _of_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Ve
         )
     takers = [consumer for consumer in queues.mankelis if consumer.takes(service.channel)]
     unacknowledged = sum(consumer.unacknowledged for consumer in takers)
-    if queues.chunks and not unacknowledged and not any(consumer.attached for consumer in takers):
+    chunks = queues.of(service.channel)
+    if chunks and not unacknowledged and not any(consumer.attached for consumer in takers):
         return _bad(
             "no_mankeli",
-            f"No mankeli is attached to {service.channel}: {_count(queues.chunks, 'chunk')} "
-            f"{_are(queues.chunks)} waiting; {settled}.",
+            f"No mankeli is attached to {service.channel}: {_count(chunks, 'chunk')} {_are(chunks)} waiting; "
+            f"{settled}.",
             "Start mankelis, and see that they consume this channel of the stream IMPORTER.",
         )
     if unacknowledged:
         redelivered = sum(consumer.redelivered for consumer in takers)
         again = f", {redelivered} of them redelivered" if redelivered else ""
-        minutes = _age(snapshot.at, queues.oldest_chunk_at)
+        # What lies in the stream for longer than the batch is not of it.
+        oldest_at = max(queues.oldest_chunk_at or batch.begun_at, batch.begun_at)
+        minutes = _age(snapshot.at, oldest_at)
         return _bad(
             "with_mankelis",
             f"{_count(unacknowledged, 'chunk')} {_are(unacknowledged)} with mankelis, the oldest for {minutes}{again}; "
@@ -133,9 +140,7 @@ def _clock(moment: datetime, timezone: ZoneInfo) -> str:
     return f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
 
 
-def _age(at: datetime, since: datetime | None) -> str:
-    if since is None:
-        return "an unknown time"
+def _age(at: datetime, since: datetime) -> str:
     seconds = int((at - since).total_seconds())
     return f"{seconds} s" if seconds < 2 * _MINUTE else f"{seconds // _MINUTE} minutes"
 

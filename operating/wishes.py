@@ -80,7 +80,7 @@ async def is_in_flight(redis: Redis, service: Service) -> bool:
     skipped.
     """
     states = [beat.producer for beat in await read_beats(redis)]
-    return any(state and state.batch and state.service == service.name for state in states)
+    return any(state and state.batch and state.batch.service == service.name for state in states)
 
 
 async def rewinds(redis: Redis) -> list[Rewind]:
@@ -118,7 +118,10 @@ async def request_retries(redis: Redis, subjects: Iterable[str], by: str) -> Non
         raise RefusedError("name dead letters by their subjects, as `importer dead-letters list` shows them")
     note = encode(RetryNote(by=by, at=now()))
     with redis_errors("the request to send dead letters again"):
-        await redis.hset(keys.RETRY_REQUESTS, mapping=dict.fromkeys(subjects, note))
+        async with redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(keys.RETRY_REQUESTS, mapping=dict.fromkeys(subjects, note))
+            pipeline.persist(keys.RETRY_REQUESTS)  # what is wished waits as long as it must
+            await pipeline.execute()
 
 
 async def retry_notes(redis: Redis) -> dict[str, RetryNote]:

@@ -53,6 +53,7 @@ class _InFlight:
     def state(self, now_seconds: float) -> BatchState:
         """For the heartbeat."""
         return BatchState(
+            service=self.batch.service.name,
             execution=self.execution.hash,
             since=self.batch.since,
             greatest_ordinal=self.batch.greatest_ordinal,

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 
 from shared import keys, metrics
 from shared.events import Event
-from shared.records import Note, RetryNote, decode, encode
+from shared.records import Note, RetryNote, Rewind, decode, encode
 from shared.redis_client import redis_errors
+from shared.services import Service
 from shared.stop import Stop
 
 log = structlog.get_logger()
@@ -86,11 +87,19 @@ class Control:
             self.run_of = frozenset()
         return ALL if wished & ALL else wished
 
+    async def rewound(self, service: Service, ordinal: int) -> Rewind | None:
+        """The last rewind of a service, if it led to this ordinal. Raises DependencyLostError."""
+        with redis_errors("the rewinds"):
+            done = [decode(Rewind, text) for text in await self._redis.lrange(keys.REWINDS, 0, -1)]
+        last = next((rewind for rewind in done if rewind and rewind.service == service.name), None)
+        return last if last and last.to_ordinal == ordinal else None
+
     async def answer_retry(self, subject: str, note: RetryNote) -> None:
         """Say what came of a dead letter that was to be sent again. Raises DependencyLostError."""
         with redis_errors("a request to send a dead letter again"):
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.hset(keys.RETRY_REQUESTS, subject, encode(note))
-                pipeline.expire(keys.RETRY_REQUESTS, _RETRY_OUTCOME_SECONDS)
+                if not self.retries.keys() - {subject}:  # else it would take along what is still wished
+                    pipeline.expire(keys.RETRY_REQUESTS, _RETRY_OUTCOME_SECONDS)
                 await pipeline.execute()
         self.retries.pop(subject, None)

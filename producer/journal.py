@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from producer.batch import BatchImporter
 from producer.sisu import SisuClient
-from shared import keys
+from shared import keys, metrics
 from shared.records import (
     Phase,
     ProducerState,
@@ -53,6 +53,15 @@ class Journal:
         self._phase = self._state.phase = phase
         self._state.next_run_at = next_run_at
         self.changed.set()
+
+    async def recall(self, services: Sequence[Service]) -> None:
+        """Have the metrics tell of successes before this process, too. Raises DependencyLostError."""
+        with redis_errors("the journal"):
+            kept = await self._redis.hgetall(keys.SERVICES)
+        for service in services:
+            history = decode(ServiceHistory, kept.get(service.name))
+            if history and history.last_success_at:
+                metrics.LAST_SUCCESS.labels(service.name).set(history.last_success_at.timestamp())
 
     async def run_started(self, run_id: str, trigger: Trigger, services: Sequence[Service]) -> None:
         """A run begins. One that a dead producer left behind is kept as it was. Raises DependencyLostError."""

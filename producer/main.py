@@ -5,6 +5,7 @@ back, so that a stand-by takes over at once; then the connections are closed.
 """
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,7 @@ import structlog
 from operating.web import Explorer
 from producer.batch import BatchImporter
 from producer.control import Control
-from producer.execution import Patience
+from producer.execution import Patience, Why
 from producer.feed import Feed
 from producer.journal import Journal
 from producer.lock import LIFE_SECONDS, ProducerLock
@@ -34,6 +35,7 @@ from shared.heartbeat import Heartbeat
 from shared.http_server import Health, listen, make_app, port_of, serving
 from shared.keys import ServiceKeys
 from shared.ledger import Ledger
+from shared.messages import DeadLetterReason
 from shared.process import run_process
 from shared.redis_client import Scripts, connect_redis
 from shared.settings import ProducerSettings
@@ -63,6 +65,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         patience = Patience(settings.panic_timeout_seconds, settings.update_retry_limit, settings.dead_letter_limit)
         importer = BatchImporter(publisher, wakeup, patience, settings.max_chunk_size)
         metrics.STILL_SECONDS.set_function(importer.still_seconds)
+        _begin_metrics([service.name for service in services])
         sisu = SisuClient(settings, CodebookCache(redis))
         control = Control(redis)
         journal = Journal(redis, importer, sisu, settings.panic_timeout_seconds)
@@ -85,6 +88,7 @@ async def produce(settings: ProducerSettings, stop: Stop, *, once: bool) -> int:
         stack.push_async_callback(_release, lock)
         journal.phase("fetching")
         metrics.ACTIVE.set(1)
+        await journal.recall(services)
         await control.look()
         async with stop.background(lock.keep(), wakeup.listen(), control.listen()):
             await runner.forget_one_time_services()
@@ -117,8 +121,8 @@ async def _make_runs(
         names = await control.take_run()
         if woken is Woken.DUE:
             await runner.run("cron")
-        elif names:
-            await runner.run("request", names)
+        elif names and (ours := runner.known(names)):
+            await runner.run("request", ours)
         else:
             continue
         due = _next_due(settings)
@@ -135,6 +139,16 @@ def _never_active(stop: Stop) -> int:
         return _ASKED_TO_STOP
     log.error(Event.FAILED, reason="another producer is active: it holds the lock", exit_code=_INCOMPLETE)
     return _INCOMPLETE
+
+
+def _begin_metrics(services: Sequence[str]) -> None:
+    """Show everything that the alerts and the dashboard look for, before it happens for the first time."""
+    metrics.begin_at_zero(metrics.ENTITIES, services)
+    metrics.begin_at_zero(metrics.BATCHES, services, ["advanced", "superseded"])
+    metrics.begin_at_zero(metrics.CHUNKS, services, Why)
+    metrics.begin_at_zero(metrics.DEAD_LETTERS, services, DeadLetterReason)
+    metrics.begin_at_zero(metrics.SERVICE_FAILURES, services)
+    metrics.begin_at_zero(metrics.RUNS, ["complete", "incomplete"])
 
 
 async def _release(lock: ProducerLock) -> None:

@@ -26,12 +26,8 @@ from shared.stop import Stop
 
 log = structlog.get_logger()
 
-
 _Answer = tuple[RetryOutcome, str | None]
 """What came of a request, and why."""
-
-
-_NO_LETTER: _Answer = "undecided", "this is not the subject of a dead letter"
 
 
 class _Letter(msgspec.Struct):
@@ -69,9 +65,7 @@ class DeadLetterRetrier:
                 return
             outcome: RetryOutcome = "undecided"
             try:
-                outcome, explanation = (
-                    await self._retry(subject) if keys.is_dead_letter_subject(subject) else _NO_LETTER
-                )
+                outcome, explanation = await self._retry(subject)
             except SupersededError:
                 continue  # stays, for the producer that is the active one now
             except ServiceFailedError as error:
@@ -81,6 +75,8 @@ class DeadLetterRetrier:
             await self._control.answer_retry(subject, note)
 
     async def _retry(self, subject: str) -> _Answer:
+        if not keys.is_dead_letter_subject(subject):
+            return "undecided", "this is not the subject of a dead letter"
         stored = await self._broker.dead_letter(subject)
         if stored is None:
             return "gone", "there is no such dead letter any more"
@@ -93,7 +89,8 @@ class DeadLetterRetrier:
             return "undecided", f"{letter.service} is not among the services of this producer"
         if not service.api.is_export or letter.ordinal is None:
             return "undecided", f"it has no ordinal to ask SISU for: `importer rewind {service.name}` imports all anew"
-        outcome, explanation = await self._send(service, ledger, letter.id, letter.ordinal)
+        with structlog.contextvars.bound_contextvars(service=service.name):
+            outcome, explanation = await self._send(service, ledger, letter.id, letter.ordinal)
         if outcome in ("stored", "obsolete"):
             await self._broker.close_dead_letter(stored.sequence)
         return outcome, explanation

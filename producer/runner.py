@@ -3,24 +3,24 @@
 import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import token_hex
 
 import structlog
 
-from producer.batch import BatchImporter, Imported
+from producer.batch import BatchImporter
 from producer.control import ALL, Control
 from producer.feed import Feed
 from producer.journal import Journal
 from producer.lock import ProducerLock
 from producer.post_update import PostUpdate
 from producer.sisu import SisuClient
+from producer.totals import ServiceTotals
 from shared import metrics
 from shared.errors import ServiceFailedError, ServiceForbiddenError, SisuUnreachableError, Stopped, SupersededError
 from shared.events import Event
 from shared.ledger import Ledger
-from shared.records import Result, ServiceOutcome, Trigger, now
+from shared.records import ServiceOutcome, Trigger
 from shared.services import Service
 from shared.stop import Stop
 
@@ -28,42 +28,6 @@ log = structlog.get_logger()
 
 _NEW_STARTS = 3
 """How often in a row a service starts over at once because its execution was superseded, say by Redis going back."""
-
-
-@dataclass
-class ServiceTotals:
-    """What a run has done for a service so far."""
-
-    ordinal: int | None = None
-    """None before it was read."""
-    entities: int = 0
-    chunks: int = 0
-    batches: int = 0
-    dead_letters: int = 0
-    started_seconds: float = field(default_factory=time.monotonic)
-
-    def add(self, imported: Imported, ordinal: int) -> None:
-        """Count one batch whose ordinal has moved on."""
-        self.ordinal = ordinal
-        self.entities += imported.entities
-        self.chunks += imported.chunks
-        self.dead_letters += imported.dead_letters
-        self.batches += 1
-
-    def outcome(self, service: Service, result: Result, reason: str | None = None) -> ServiceOutcome:
-        """How the service fared in the end."""
-        return ServiceOutcome(
-            service=service.name,
-            result=result,
-            reason=reason,
-            ordinal=self.ordinal,
-            entities=self.entities,
-            batches=self.batches,
-            chunks=self.chunks,
-            dead_letters=self.dead_letters,
-            seconds=round(time.monotonic() - self.started_seconds, 3),
-            ended_at=now(),
-        )
 
 
 class Runner:
@@ -101,6 +65,15 @@ class Runner:
             await self._ledgers[service].forget_ordinal()
         log.info(Event.ONE_TIME_RESET, services=len(one_time))
 
+    def known(self, names: AbstractSet[str]) -> AbstractSet[str]:
+        """Those of these names that a run can be made of; the others are logged."""
+        if names == ALL:
+            return ALL
+        ours = names & {service.name for service in self._ledgers}
+        if others := names - ours:
+            log.warning(Event.RUN_NOT_OURS, services=sorted(others))
+        return ours
+
     async def run(self, trigger: Trigger, names: AbstractSet[str] = ALL) -> bool:
         """Go through the services with these names, or all, then tell mankelis.
 
@@ -112,12 +85,13 @@ class Runner:
         with structlog.contextvars.bound_contextvars(run=run_id):
             log.info(Event.RUN_STARTED, services=len(services), trigger=trigger)
             await self._journal.run_started(run_id, trigger, services)
+            began_seconds = time.monotonic()
             try:
-                with metrics.RUN_SECONDS.time():
-                    complete = await self._go_through(services)
+                complete = await self._go_through(services)
             except Stopped:
                 await self._journal.run_ended(complete=False)
                 raise
+            metrics.RUN_SECONDS.observe(time.monotonic() - began_seconds)
             await self._journal.run_ended(complete=complete)
             metrics.RUNS.labels("complete" if complete else "incomplete").inc()
             log.info(Event.RUN_FINISHED, complete=complete)
@@ -215,8 +189,9 @@ class Runner:
         else:
             await self._fetch_ahead_of(following)
         if batch.entities or batch.greatest_ordinal > batch.since:
-            with metrics.SETTLE_SECONDS.labels(service.name).time():
-                imported = await self._importer.import_batch(batch, self._ledgers[service])
+            began_seconds = time.monotonic()
+            imported = await self._importer.import_batch(batch, self._ledgers[service])
+            metrics.SETTLE_SECONDS.labels(service.name).observe(time.monotonic() - began_seconds)
             metrics.BATCHES.labels(service.name, "advanced").inc()
             metrics.ENTITIES.labels(service.name).inc(imported.entities)
             metrics.ORDINAL.labels(service.name).set(batch.greatest_ordinal)
@@ -242,7 +217,10 @@ class Runner:
         ordinal = await self._ledgers[service].ordinal()
         last = self._last_ordinals.get(service, 0)
         if ordinal < last:
-            log.error(Event.ORDINAL_LOST, last=last, now=ordinal)
+            if rewind := await self._control.rewound(service, ordinal):
+                log.info(Event.ORDINAL_REWOUND, last=last, now=ordinal, by=rewind.by, reason=rewind.why)
+            else:
+                log.error(Event.ORDINAL_LOST, last=last, now=ordinal)
         self._last_ordinals[service] = ordinal
         return ordinal
 

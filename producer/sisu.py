@@ -139,13 +139,16 @@ class SisuClient:
                 return read_answer(service, since, cached)
 
         def attempt(abandoned: threading.Event) -> tuple[bytes, Batch]:
-            with metrics.FETCH_SECONDS.labels(service.name).time():
-                body = self._send(request, service, abandoned)
-            metrics.FETCHED_BYTES.labels(service.name).observe(len(body))
+            began_seconds = time.monotonic()
+            body = self._send(request, service, abandoned)
+            took_seconds = time.monotonic() - began_seconds
             try:
-                return body, read_answer(service, since, body)
+                batch = read_answer(service, since, body)
             except UnreadableAnswerError as error:
                 raise TransientError(str(error)) from error
+            metrics.FETCH_SECONDS.labels(service.name).observe(took_seconds)
+            metrics.FETCHED_BYTES.labels(service.name).observe(len(body))
+            return body, batch
 
         body, batch = await in_thread(attempt)
         if service.api is Api.URN:

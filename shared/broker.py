@@ -155,13 +155,14 @@ class Broker:
             else:
                 return
 
-    async def take_back(self, channel: str) -> None:
-        """Remove what the work queue still holds on a channel: chunks that mankelis would only discard.
+    async def take_back(self, subject: str, *, keep: int = 0) -> None:
+        """Remove what the work queue still holds on a subject, but for so many of the newest messages.
 
         Raises DependencyLostError.
         """
-        with api_errors(f"the removal of what is on {channel}"):
-            await self.jetstream.purge_stream(keys.CHUNK_STREAM, subject=channel)
+        # A stream that is gone holds nothing.
+        with api_errors(f"the removal of what is on {subject}"), suppress(nats.js.errors.NotFoundError):
+            await self.jetstream.purge_stream(keys.CHUNK_STREAM, subject=subject, keep=keep or None)
 
     async def dead_letter(self, subject: str) -> StoredMessage | None:
         """The dead letter on `subject`, if there is one. Raises DependencyLostError."""

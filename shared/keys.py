@@ -26,7 +26,8 @@ RUN_REQUESTS = "IMPORTER_RUN_REQUESTS"
 """Hash: a service's name, or `*` for all → who asked for a run of it, as JSON."""
 
 RETRY_REQUESTS = "IMPORTER_DEAD_LETTER_RETRIES"
-"""Hash: subject of a dead letter → who asked to send it again, and what came of it, as JSON. Expires."""
+"""Hash: subject of a dead letter → who asked to send it again, and what came of it, as JSON. Its fields have ids of
+entities: personal data. Expires a day after the last answer."""
 
 PROCESSES = "IMPORTER_PROCESSES"
 """Sorted set: the processes that beat, by when they count as dead, in milliseconds of Redis's clock."""

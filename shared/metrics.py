@@ -1,10 +1,12 @@
 """The names of all metrics, as data in one place. Labels have few, known values, and never personal data.
 
 Names follow the conventions of Prometheus: base units, `_total` for what only grows. A producer or collector that
-starts begins at 0; what it found in Redis it does not add.
+starts begins at 0; what it found in Redis it does not add. Histograms have what succeeded.
 """
 
+from collections.abc import Iterable
 from importlib.metadata import version
+from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
@@ -23,18 +25,22 @@ BATCHES = Counter("importer_batches_total", "Batches that advanced, or were supe
 SETTLE_SECONDS = Histogram(
     "importer_batch_settle_seconds", "From the begin of a batch to its ordinal moved on.", ["service"], buckets=_SECONDS
 )
-FETCH_SECONDS = Histogram("importer_fetch_seconds", "One good attempt at SISU.", ["service"], buckets=_SECONDS)
+FETCH_SECONDS = Histogram(
+    "importer_fetch_seconds", "One attempt at SISU that brought a batch.", ["service"], buckets=_SECONDS
+)
 FETCHED_BYTES = Histogram("importer_fetched_bytes", "The size of SISU's answers.", ["service"], buckets=_BYTES)
 FETCH_RETRIES = Counter("importer_fetch_retries_total", "Attempts at SISU that were repeated.", ["service", "reason"])
 CHUNKS = Counter("importer_chunks_total", "Chunks published, by why: first, split or resent.", ["service", "kind"])
 DEAD_LETTERS = Counter("importer_dead_letters_total", "Entities kept as dead letters.", ["service", "reason"])
 RUNS = Counter("importer_runs_total", "Runs, by result: complete or incomplete.", ["result"])
 RUN_SECONDS = Histogram(
-    "importer_run_seconds", "Whole runs.", buckets=(1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 8 * 3600, 24 * 3600)
+    "importer_run_seconds",
+    "Runs that went through all their services.",
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 8 * 3600, 24 * 3600),
 )
 LAST_SUCCESS = Gauge(
     "importer_service_last_success_timestamp_seconds",
-    "When all that SISU had of a service was settled last, by this process.",
+    "When all that SISU had of a service was settled last.",
     ["service"],
 )
 ACTIVE = Gauge("importer_producer_active", "Whether this producer holds the lock: 1, or 0 while it stands by.")
@@ -44,8 +50,18 @@ SERVICE_FAILURES = Counter("importer_service_failures_total", "Services that fai
 
 # --- the ack_collector -----------------------------------------------------------------------------------------------
 
+HEARD = Gauge("importer_collector_heard", "Whether the feedback consumer gives this collector signs of life: 1 or 0.")
 FEEDBACK = Counter("importer_feedback_total", "Feedback, by what the ledger made of it.", ["verdict"])
 FEEDBACK_REFUSED = Counter("importer_feedback_refused_total", "Feedback that broke the contract.", ["reason"])
 FEEDBACK_LAG_SECONDS = Histogram(
     "importer_feedback_lag_seconds", "From the broker taking feedback to its effect in Redis.", buckets=_LAG_SECONDS
 )
+
+
+def begin_at_zero(counter: Counter, *values: Iterable[str]) -> None:
+    """Show every combination of these values of its labels from now on.
+
+    Prometheus sees no increase in a series that is born with its first count, so an alert would miss just that one.
+    """
+    for combination in product(*values):
+        counter.labels(*combination)

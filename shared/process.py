@@ -1,10 +1,11 @@
 """A process from its settings to its exit code.
 
-0: asked to stop, or one run fully settled. 1: the run is incomplete. 2: bad configuration. 3: a dependency is lost.
-4: the event loop was stuck.
+0: asked to stop, or one run fully settled. 1: the run is incomplete, or the process crashed. 2: bad configuration. 3: a
+dependency is lost. 4: the event loop was stuck.
 """
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine
 
 import structlog
@@ -18,13 +19,16 @@ from shared.watchdog import watched_loop
 
 log = structlog.get_logger()
 
+CRASHED = 1
+
 
 def run_process(
     kind: type[AnySettings], work: Callable[[AnySettings, Stop], Coroutine[None, None, int]], grace_seconds: float
 ) -> int:
     """Read the settings, run `work` with them to its end, and answer its exit code.
 
-    A ProcessError is the last word of a process: one event that says what is wrong, and no traceback.
+    A ProcessError is the last word of a process: one event that says what is wrong, and no traceback. Of any other
+    error, a defect, one event says where it came from; what it says may quote personal data, and is left out.
     `grace_seconds` is what the work may take to finish once it is asked to stop.
     """
 
@@ -40,3 +44,9 @@ def run_process(
     except ProcessError as error:
         log.error(Event.FAILED, reason=str(error), exit_code=error.exit_code)
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the end of the process
+        places = [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        log.critical(Event.CRASHED, reason=type(error).__name__, places=places, exit_code=CRASHED)
+        return CRASHED

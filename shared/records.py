@@ -60,6 +60,7 @@ class ServiceHistory(Record, kw_only=True):
 class BatchState(Record, kw_only=True):
     """The batch in flight."""
 
+    service: str = ""
     execution: str
     since: int
     greatest_ordinal: int

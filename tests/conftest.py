@@ -23,6 +23,9 @@ from tests.support.limits import run_test
 
 MakeServer = Callable[..., Server]
 
+# No test is about how long it takes, least of all on a machine that has other things to do.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # For `make mutate`, which wants to know that a test fails, and not the shortest way to make it.
 hypothesis.settings.register_profile("unshrunk", phases=[phase for phase in Phase if phase is not Phase.shrink])
 

@@ -77,7 +77,7 @@ function drawRun(next) {
     words.push("No run is in progress.");
   }
   $("run").textContent = words.join(" · ");
-  const service = next.services.find((each) => each.name === state?.service);
+  const service = next.services.find((each) => each.name === state?.batch?.service);
   $("batch").hidden = !(state?.batch && service);
   if (state?.batch && service) {
     $("batch-bar").max = Math.max(1, service.scheduled);
@@ -99,9 +99,10 @@ function drawServices(next) {
     const row = body.rows[place];
     const current = state?.service === service.name;
     row.classList.toggle("current", current);
-    const [ordinal, batch, plot, success, failure, dead] = [...row.cells].slice(1);
+    const [ordinal, batch, rate, plot, success, failure, dead] = [...row.cells].slice(1);
     set(ordinal, service.ordinal === null ? "–" : String(service.ordinal));
     drawBatch(batch, service, current && state.batch);
+    set(rate, service.entitiesPerSecond === null ? "" : number(Math.round(service.entitiesPerSecond)));
     drawPlot(plot, service);
     set(success, when(service.lastSuccessAt));
     set(failure, service.lastFailureAt ? `${when(service.lastFailureAt)} ${service.lastFailure ?? ""}` : "");
@@ -123,6 +124,7 @@ function serviceRow(service) {
     element("th", { scope: "row" }, service.name),
     element("td", { class: "number", "data-label": "ordinal" }),
     element("td", { "data-label": "batch" }),
+    element("td", { class: "number", "data-label": "entities a second" }),
     element("td", { "data-label": "last runs" }),
     element("td", { "data-label": "last success" }),
     element("td", { class: "failure", "data-label": "last failure" }),
@@ -229,8 +231,10 @@ async function drawLetters() {
   try {
     const found = await ask("/api/dead-letters");
     $("letters-section").hidden = false;
-    $("letters").tBodies[0].replaceChildren(...found.map(letterRow));
-    say(found.length ? `${found.length} dead letters.` : "There are no dead letters.");
+    const { total, letters } = found;
+    $("letters").tBodies[0].replaceChildren(...letters.map(letterRow));
+    const shown = letters.length < total ? `, the first ${number(letters.length)} of them are shown` : "";
+    say(total ? `${number(total)} dead letter${total === 1 ? "" : "s"}${shown}.` : "There are no dead letters.");
   } catch (error) {
     say(`Refused: ${error.message}.`);
   }
@@ -247,7 +251,7 @@ function letterRow(letter) {
     "tr", {},
     element("th", { scope: "row" }, letter.id),
     element("td", { "data-label": "service" }, letter.service),
-    element("td", { "data-label": "reason" }, letter.reason),
+    element("td", { class: "failure", "data-label": "reason" }, letter.error ? `${letter.reason}: ${letter.error}` : letter.reason),
     element("td", { "data-label": "first" }, when(letter.firstFailedAt ?? letter.failedAt)),
     element("td", { "data-label": "last" }, when(letter.failedAt)),
     element("td", { class: "number", "data-label": "times" }, String(letter.count)),

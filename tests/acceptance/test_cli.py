@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from shared import keys
 from tests.support.installation import Installation
 from tests.support.programs import Outcome, run
 from tests.support.waiting import wait_until
@@ -176,24 +177,26 @@ def test_a_dead_letter_is_sent_again_when_its_cause_is_gone(installation: Instal
     strict = installation.start_mankeli("--fail-id", same, "--fail-id", changed)
     producer = installation.start_producer(SERVICES="PERSON")
     producer.wait_for('"waiting_for_cron"')
-    letters = answer(installation, "dead-letters", "list")
+    letters = answer(installation, "dead-letters", "list")["letters"]
     assert {(letter["id"], letter["count"]) for letter in letters} == {(same, 1), (changed, 1)}
+    assert all("told to fail" in letter["error"] for letter in letters)
+    assert "1 of 2: --limit shows more" in importer(installation, "dead-letters", "list", "--limit", "1").output
     whole = json.loads(importer(installation, "dead-letters", "show", letters[0]["subject"]).output)
     assert "told to fail" in whole["error"]
     assert whole["entity"]["id"] == letters[0]["id"]
 
     again = importer(installation, "dead-letters", "retry", "--service", "PERSON", "--wait")
     assert (again.code, again.output.count("rejected again")) == (1, 2), again.output
-    assert {letter["count"] for letter in answer(installation, "dead-letters", "list")} == {2}
+    assert {letter["count"] for letter in answer(installation, "dead-letters", "list")["letters"]} == {2}
 
     strict.close()
     installation.start_mankeli()
     version = json.loads(installation.sisu.expected("PERSON")[changed][1])
     installation.sisu.put("PERSON", version)
-    outcome = importer(installation, "dead-letters", "retry", "--service", "PERSON", "--wait")
+    outcome = importer(installation, "dead-letters", "retry", "--service", "PERSON", "--wait", "--json")
     assert outcome.code == 0, outcome.output
-    assert (outcome.output.count("  stored"), outcome.output.count("  obsolete")) == (1, 1)
-    assert answer(installation, "dead-letters", "list") == []
+    assert sorted(json.loads(line)["outcome"] for line in outcome.output.splitlines()) == ["obsolete", "stored"]
+    assert answer(installation, "dead-letters", "list") == {"total": 0, "letters": []}
     assert importer(installation, "run").code == 0
     wait_until(lambda: ordinal(installation) == installation.sisu.greatest_ordinal("PERSON"), "the change is imported")
 
@@ -204,9 +207,23 @@ def test_a_dead_letter_is_dropped_for_good(installation: Installation) -> None:
     installation.start_mankeli("--fail-id", bad)
     assert installation.import_once(SERVICES="PERSON").code == 0
     assert importer(installation, "dead-letters", "drop", "--service", "PERSON").code == 1
-    assert len(answer(installation, "dead-letters", "list")) == 1
+    assert importer(installation, "dead-letters", "drop", "--service", "PERSON", "--json").code == 2
+    assert answer(installation, "dead-letters", "list")["total"] == 1
     assert importer(installation, "dead-letters", "drop", "--service", "PERSON", "--yes").output == "dropped 1\n"
-    assert answer(installation, "dead-letters", "list") == []
+    assert answer(installation, "dead-letters", "list")["total"] == 0
+
+
+def test_a_run_of_a_service_that_the_producer_does_not_import_is_none(installation: Installation) -> None:
+    """The producer says so and makes no run of it, nor of nothing; of what is its own it makes one."""
+    installation.start_mankeli()
+    producer = installation.start_producer(SERVICES="PERSON")
+    producer.wait_for('"waiting_for_cron"')
+    assert importer(installation, "run", "--service", "PLAN").code == 0
+    producer.wait_for('"run_not_ours"')
+    wait_until(lambda: not installation.redis.exists(keys.RUN_REQUESTS), "the request is taken up")
+    assert importer(installation, "run", "--service", "PLAN", "--service", "PERSON").code == 0
+    wait_until(lambda: producer.output.count('"run_finished"') == 2, "a run of PERSON")
+    assert [run["services"] for run in answer(installation, "status")["runs"]] == [1, 1]
 
 
 def test_every_command_explains_itself() -> None:

@@ -55,6 +55,17 @@ def test_chunks_are_unaccounted_for(installation: Installation) -> None:
     assert_verdict(installation, "unaccounted", "neither with the broker nor reported")
 
 
+def test_a_dead_letter_that_is_sent_again_stands_still(installation: Installation) -> None:
+    """Between two runs a batch of one can stand still like any other: that is told then, too."""
+    bad = next(iter(installation.sisu.expected("PERSON")))
+    mankeli = installation.start_mankeli("--fail-id", bad)
+    producer = installation.start_producer(SERVICES="PERSON")
+    producer.wait_for('"waiting_for_cron"')
+    mankeli.close()
+    assert run("operating", "dead-letters", "retry", "--service", "PERSON", **installation.variables).code == 0
+    assert_verdict(installation, "no_mankeli", "ORI_PERSON_CHANNEL", "1 chunk is waiting")
+
+
 def test_sisu_asks_to_wait(installation: Installation) -> None:
     """SISU answers 429, and says until when."""
     installation.sisu.fault("status", service="PERSON", status=429, retry_after=600)

@@ -6,32 +6,31 @@ They know nothing of the product's code: only names of the contract, which are w
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
+from tests.faults.deliveries import SECOND_NS, Deliveries, reachable
 from tests.faults.history import History, Sample
-
-Edge = tuple[int, int]
-SECOND_NS = 1_000_000_000
-HEARING_NS = SECOND_NS
-"""A dead letter has the time at which the recorder heard of it, up to so long after the broker had it."""
 
 
 def check_i1(history: History) -> None:
     """I1: ordinal = X ⇒ every entity of every page up to X was processed by a mankeli, or is a dead letter.
 
-    Under the execution that advanced it: from ordinal 0 to X there must be a way over pages that SISU served, each of
-    them wholly processed under one execution, before X was seen in Redis.
+    Under the execution that advanced it: wherever the ordinal was seen to move on there must be a way over pages that
+    SISU served, each of them wholly delivered by then under one of the executions that were at work in that moment.
+    The ordinal of a first look, or of one after Redis was made to forget, may be of any executions.
     """
     for service in {sample.service for sample in history.samples}:
-        steps = _fulfilled(history, service)
-        seen: set[int] = set()
+        deliveries = Deliveries(history, service)
+        last: Sample | None = None
         for sample in history.samples:
-            if sample.service != service or not sample.ordinal or sample.ordinal in seen:
+            if sample.service != service:
                 continue
-            seen.add(sample.ordinal)
-            passable = {edge for edge, at_ns in steps.items() if at_ns <= sample.at_ns}
-            reached = _reachable(0, passable)
-            assert sample.ordinal in reached, (
+            before = last if last and last.epoch == sample.epoch else None
+            last, origin = sample, (before and before.ordinal) or 0
+            if (sample.ordinal or 0) <= origin:
+                continue
+            assert sample.ordinal in reachable(origin, deliveries.steps(before, sample)), (
                 f"I1: {service} has the ordinal {sample.ordinal} (execution {sample.execution}, seen at "
-                f"{sample.at_ns}), but what was processed by then does not lead there; {_missing(history, sample)}"
+                f"{sample.at_ns}), but what was delivered by then does not lead there from {origin}; "
+                f"{deliveries.missing(sample)}"
             )
 
 
@@ -118,7 +117,7 @@ def check_i6(history: History) -> None:
         if target <= origin:
             continue
         edges = {(page.since, page.greatest) for page in history.pages if page.service == after.service}
-        assert target in _reachable(origin, edges), f"I6: no pages lead from {origin} to {target}: {after}"
+        assert target in reachable(origin, edges), f"I6: no pages lead from {origin} to {target}: {after}"
         earlier = left.setdefault((after.epoch, after.service, origin), after)
         same = (earlier.execution, earlier.ordinal) == (after.execution, after.ordinal)
         assert same or after.service in history.one_time, f"I6: {origin} was left twice: {earlier} and {after}"
@@ -228,73 +227,6 @@ def _ancestors(chunk: str) -> Iterator[str]:
     while "." in chunk:
         chunk = chunk.rpartition(".")[0]
         yield chunk
-
-
-def _fulfilled(history: History, service: str) -> dict[Edge, int]:
-    """Each step between two ordinals that was wholly delivered under one execution, and since when it was."""
-    settled = _settled(history, service)
-    executions: dict[str, set[str]] = defaultdict(set)
-    for execution, entity in settled:
-        executions[entity].add(execution)
-    steps: dict[Edge, int] = {}
-    for page in history.pages:
-        if page.service != service:
-            continue
-        times = [page.at_ns] if not page.entities else []
-        for execution in executions[page.entities[0][0]] if page.entities else ():
-            when = [_settled_at(settled.get((execution, entity), {}), ordinal) for entity, ordinal in page.entities]
-            if None not in when:
-                times.append(max(at_ns for at_ns in when if at_ns is not None))
-        if times:
-            edge = (page.since, page.greatest)
-            steps[edge] = min([*times, steps.get(edge, times[0])])
-    return steps
-
-
-def _settled(history: History, service: str) -> dict[tuple[str, str], dict[int | None, int]]:
-    """(execution, entity) → ordinal, or None for a dead letter → when that was first stored or kept."""
-    found: dict[tuple[str, str], dict[int | None, int]] = defaultdict(dict)
-    for chunk in history.processed:
-        if chunk.service == service:
-            for entity, ordinal in chunk.entities:
-                found[chunk.execution, entity].setdefault(ordinal, chunk.at_ns)
-    heard = [(letter.at_ns - HEARING_NS, letter) for letter in history.dead_letters]
-    kept = [(letter.at_ns, letter) for letter in history.kept_dead_letters]
-    for at_ns, letter in sorted(heard + kept, key=lambda timed: timed[0]):
-        if letter.service == service:
-            found[letter.execution, letter.entity].setdefault(None, at_ns)
-    return found
-
-
-def _settled_at(versions: dict[int | None, int], ordinal: int) -> int | None:
-    return versions.get(ordinal, versions.get(None))
-
-
-def _reachable(start: int, edges: Iterable[Edge]) -> set[int]:
-    following: dict[int, list[int]] = defaultdict(list)
-    for origin, target in edges:
-        following[origin].append(target)
-    reached, waiting = {start}, [start]
-    while waiting:
-        for target in following[waiting.pop()]:
-            if target not in reached:
-                reached.add(target)
-                waiting.append(target)
-    return reached
-
-
-def _missing(history: History, sample: Sample) -> str:
-    """For each page that ends at a sample's ordinal, what its execution had not delivered by then."""
-    settled = _settled(history, sample.service)
-    told = []
-    for page in history.pages:
-        if (page.service, page.greatest) == (sample.service, sample.ordinal):
-            versions = [(entity, settled.get((str(sample.execution), entity), {})) for entity, _ in page.entities]
-            late = {entity: when for entity, when in versions if not any(at <= sample.at_ns for at in when.values())}
-            rejected = sorted(late.keys() & history.rejected)
-            told.append(f"of the page from {page.since}, {len(late)} of {len(versions)} not: {list(late.items())[:3]}")
-            told[-1] += f", of which mankelis reject {rejected}" if rejected else ""
-    return "; ".join(told) or "no page that was served ends there"
 
 
 def _assert_once(what: str, things: Iterable[object]) -> None:

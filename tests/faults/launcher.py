@@ -15,6 +15,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -92,15 +93,17 @@ def _crash_at(point: str, k: int, number: signal.Signals) -> None:
     setattr(owner, method, changed)
 
 
-def _jump(seconds: float, after_seconds: float) -> None:
-    """Let the wall clock of this process jump, as libfaketime does with the monotonic one left alone.
+def _jump_on_signal(seconds: float) -> None:
+    """Let the wall clock of this process jump at SIGUSR1, as libfaketime does with the monotonic one left alone.
 
     A wall clock that is set says nothing of how much time has passed; the monotonic clock cannot jump by definition.
     """
-    real_time, real_datetime, began = time.time, dt.datetime, time.monotonic()
+    real_time, real_datetime = time.time, dt.datetime
+    jumped = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: jumped.set())
 
     def offset() -> float:
-        return seconds if time.monotonic() - began >= after_seconds else 0.0
+        return seconds if jumped.is_set() else 0.0
 
     class Kind(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -123,14 +126,13 @@ def main() -> int:
     parser.add_argument("point", choices=["none", *_POINTS])
     parser.add_argument("k", nargs="?", type=int, default=1)
     parser.add_argument("--pause", action="store_true", help="stop there, instead of being killed")
-    parser.add_argument("--jump-seconds", type=float, default=0.0, help="of the wall clock")
-    parser.add_argument("--jump-after-seconds", type=float, default=0.0)
+    parser.add_argument("--jump-seconds", type=float, default=0.0, help="of the wall clock, at SIGUSR1")
     parser.add_argument("--first-pause-seconds", type=float, default=0.02, help="between attempts at SISU")
     parser.add_argument("--times-as-they-are", action="store_true")
     parser.add_argument("--once", action="store_true")
     options = parser.parse_args()
     if options.jump_seconds:
-        _jump(options.jump_seconds, options.jump_after_seconds)  # before anything imports these names
+        _jump_on_signal(options.jump_seconds)  # before anything imports these names
     if not options.times_as_they_are:
         _shorten(options.first_pause_seconds)
     if options.point != "none":

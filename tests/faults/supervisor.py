@@ -54,6 +54,10 @@ class Victim(Program):
         """SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
 
+    def jump(self) -> None:
+        """Have its clock jump, if the launcher was told by how much."""
+        self._process.send_signal(signal.SIGUSR1)
+
 
 class Supervised:
     """One program, started by `start`, which is told the how-manieth start it is; ended in the end."""

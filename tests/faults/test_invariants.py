@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults import invariants
+from tests.faults.deliveries import HEARING_NS
 from tests.faults.history import DeadLetter, History, Message, Page, Processed, Sample
 
 A, B, C, D = (("a", 1), ("b", 2), ("c", 3), ("d", 4))
@@ -72,6 +73,10 @@ def _stored_by_two_executions(history: History) -> None:
     history.processed[:1] = [Processed(4, "PERSON", FIRST, "0", (A,)), Processed(4, "PERSON", SECOND, "9", (B,))]
 
 
+def _stored_by_an_execution_that_was_over(history: History) -> None:
+    history.processed[0] = replace(history.processed[0], execution="0" * 24)
+
+
 def _no_dead_letter(history: History) -> None:
     history.dead_letters.clear()
     history.kept_dead_letters.clear()
@@ -79,7 +84,7 @@ def _no_dead_letter(history: History) -> None:
 
 def _buried_too_late(history: History) -> None:
     history.kept_dead_letters[0] = replace(history.dead_letters[0], at_ns=20)
-    history.dead_letters[0] = replace(history.dead_letters[0], at_ns=20 + invariants.HEARING_NS)
+    history.dead_letters[0] = replace(history.dead_letters[0], at_ns=20 + HEARING_NS)
 
 
 def _page_skipped(history: History) -> None:
@@ -200,6 +205,7 @@ BAD: dict[str, list[Callable[[History], None]]] = {
         _never_stored,
         _stored_too_late,
         _stored_by_two_executions,
+        _stored_by_an_execution_that_was_over,
         _no_dead_letter,
         _buried_too_late,
         _page_skipped,

@@ -159,7 +159,14 @@ def test_what_cannot_be_is_told(
 def test_no_service_is_rewound_under_a_batch_of_it(installation: Installation, address: str) -> None:
     """While a producer settles a batch of a service, that one stays as it is, and others may be rewound."""
     batch = BatchState(
-        execution="0" * 24, since=500, greatest_ordinal=600, entities=9, chunks=1, begun_at=now(), changed_at=now()
+        service="PERSON",
+        execution="0" * 24,
+        since=500,
+        greatest_ordinal=600,
+        entities=9,
+        chunks=1,
+        begun_at=now(),
+        changed_at=now(),
     )
     busy = Beat(
         process_id="producer:busy",
@@ -202,7 +209,7 @@ def test_the_status_is_public_and_names_nobody(address: str) -> None:
 
 
 def test_events_tell_of_changes(installation: Installation, address: str) -> None:
-    """Whoever listens hears of a change within moments."""
+    """Whoever listens hears of a change within moments, and of a pause without the name of who made it."""
     with requests.get(address + "/api/events", stream=True, timeout=TIMEOUT_SECONDS) as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         lines = answer.iter_lines()
@@ -210,4 +217,4 @@ def test_events_tell_of_changes(installation: Installation, address: str) -> Non
         assert first["paused"] is None
         installation.redis.set(keys.PAUSED, '{"by":"ada","at":"2026-01-01T00:00:00Z","why":""}')
         heard = (json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
-        assert next(status for status in heard if status["paused"])["paused"]["by"] == "ada"
+        assert next(status for status in heard if status["paused"])["paused"]["by"] == "an operator"

@@ -7,6 +7,7 @@ from operating.wishes import RefusedError
 from producer.control import ALL, Control
 from shared import keys
 from shared.ledger import Ledger
+from shared.records import RetryNote, now
 from shared.redis_client import Scripts, make_redis
 from shared.services import load_services
 from shared.stop import Stop
@@ -152,4 +153,8 @@ async def test_requests_to_send_letters_again_stay_until_answered(redis_uri: str
         assert control.retries.keys() == {"DEAD_LETTER.C.b"}
         notes = await wishes.retry_notes(redis)
         assert [notes[f"DEAD_LETTER.C.{name}"].outcome for name in "ab"] == ["stored", None]
+        assert await redis.ttl(keys.RETRY_REQUESTS) == -1, "what is still wished must not expire"
+        await control.answer_retry("DEAD_LETTER.C.b", RetryNote(by="ada", at=now(), outcome="obsolete"))
         assert await redis.ttl(keys.RETRY_REQUESTS) > 0
+        await wishes.request_retries(redis, ["DEAD_LETTER.C.a"], "ada")
+        assert await redis.ttl(keys.RETRY_REQUESTS) == -1

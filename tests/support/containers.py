@@ -50,7 +50,8 @@ _owner = _Owner()
 
 def remove_leftovers(client: Any) -> None:
     """Remove the containers of test runs that are dead."""
-    for container in client.containers.list(all=True, filters={"label": _OWNER_LABEL}):
+    # One that another test run removes between the listing and the look at it is no matter.
+    for container in client.containers.list(all=True, filters={"label": _OWNER_LABEL}, ignore_removed=True):
         if _Owner.is_dead(container.labels[_OWNER_LABEL]):
             with contextlib.suppress(docker.errors.APIError):  # another test run removes them at the same time
                 container.remove(force=True, v=True)

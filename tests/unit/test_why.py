@@ -19,15 +19,15 @@ SLOW = "2 chunks are with mankelis, the oldest for 4 minutes, 1 of them redelive
 
 def batch(still_seconds: float) -> BatchState:
     """A batch in which nothing has settled for so long."""
-    changed_at = AT - timedelta(seconds=still_seconds)
     return BatchState(
+        service="PERSON",
         execution="9f" * 12,
         since=0,
         greatest_ordinal=9,
         entities=1000,
         chunks=10,
-        begun_at=changed_at,
-        changed_at=changed_at,
+        begun_at=AT - timedelta(minutes=10),
+        changed_at=AT - timedelta(seconds=still_seconds),
     )
 
 
@@ -54,7 +54,10 @@ def consumer(name: str, **counts: int) -> Consumer:
 
 def snapshot(phase: Phase = "settling", still_seconds: float | None = None, **others: object) -> Snapshot:
     """An active producer, a collector, and one service whose batch stands still for so long, if there is one."""
-    state = ProducerState(phase=phase, service="PERSON", batch=batch(still_seconds) if still_seconds else None)
+    service_of_the_run = None if phase == "retrying" else "PERSON"
+    state = ProducerState(
+        phase=phase, service=service_of_the_run, batch=batch(still_seconds) if still_seconds else None
+    )
     service = ServiceStatus(
         name="PERSON",
         channel=CHANNEL,
@@ -84,6 +87,7 @@ def queues(
     """What waits in JetStream."""
     return Queues(
         chunks=chunks,
+        waiting={CHANNEL: chunks} if chunks else {},
         oldest_chunk_at=AT - timedelta(minutes=minutes),
         mankelis=mankelis or [],
         feedback=feedback or consumer("ack-collector", attached=1),
@@ -139,6 +143,16 @@ def verdict(found: Snapshot) -> Verdict:
             SLOW,
         ),
         (
+            snapshot(still_seconds=60, queues=queues(7, [consumer("m", unacknowledged=2, redelivered=1)], minutes=60)),
+            "with_mankelis",
+            SLOW.replace("4 minutes", "10 minutes"),  # what has been there for longer is not of the batch
+        ),
+        (
+            snapshot("retrying", still_seconds=60, queues=queues(1)),
+            "no_mankeli",
+            "No mankeli is attached to ORI_PERSON_CHANNEL: 1 chunk is waiting; 300 of 1000 entities are settled.",
+        ),
+        (
             snapshot(still_seconds=60, queues=queues(0, [consumer("m", attached=1)])),
             "unaccounted",
             "7 chunks are neither with the broker nor reported; 300 of 1000 entities are settled.",
@@ -157,6 +171,7 @@ def test_what_somebody_should_look_into(found: Snapshot, code: str, sentence: st
         (snapshot("idle"), "idle"),
         (snapshot("fetching"), "fetching"),
         (snapshot("retrying"), "retrying"),
+        (snapshot("retrying", still_seconds=1, queues=queues(1)), "retrying"),
         (snapshot(still_seconds=1, queues=queues(7)), "moving"),
     ],
 )
