@@ -10,7 +10,11 @@ from tests.protocol.model import Guard
 
 ROOT = Path(__file__).parents[1]
 
-_LEDGER = ("tests/integration/test_ledger.py", "tests/protocol/test_against_redis.py")
+_LEDGER = (
+    "tests/integration/test_ledger.py",
+    "tests/integration/test_ledger_ordinal.py",
+    "tests/protocol/test_against_redis.py",
+)
 _RULES = ("tests/unit/test_execution.py", "tests/protocol/test_against_redis.py")
 
 TESTS = {

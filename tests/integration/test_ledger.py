@@ -1,53 +1,15 @@
-"""The ledger's scripts on a real Redis: every verdict, what it changes, and that repeating any of them is harmless."""
+"""The ledger's scripts on a real Redis: what begins, settles, splits and fails, and that repeating it is harmless."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 import pytest
-from redis.asyncio import Redis
 
 from shared import keys
-from shared.errors import DependencyLostError, ServiceFailedError
+from shared.errors import DependencyLostError
 from shared.ledger import Ledger, Verdict
-from shared.redis_client import Scripts, make_redis
+from shared.redis_client import Scripts
+from tests.support.books import NAMES, ONE, TWO, Books, books
 from tests.support.waiting import wait_until_async
-
-KEY = "LATEST_PERSON_ORDINAL"
-NAMES = keys.ServiceKeys(KEY)
-ONE, TWO = "1a" * 12, "2b" * 12
-
-_VALUES = {"string": Redis.get, "hash": Redis.hgetall}
-
-
-@dataclass
-class Books:
-    """A ledger, and the Redis under it."""
-
-    ledger: Ledger
-    redis: Redis
-
-    async def all(self) -> dict[str, object]:
-        """Every key with its value."""
-        return {name: await _VALUES[await self.redis.type(name)](self.redis, name) for name in await self.redis.keys()}
-
-    async def changes_nothing(self, call: Awaitable[Verdict], verdict: Verdict) -> None:
-        """This answers so, and leaves everything as it is."""
-        before = await self.all()
-        assert await call is verdict
-        assert await self.all() == before
-
-
-@asynccontextmanager
-async def books(redis_uri: str, begun: dict[str, int] | None = None, ordinal: int = 0) -> AsyncIterator[Books]:
-    """An empty Redis, with execution ONE begun from `ordinal` over these chunks, if there are some."""
-    async with make_redis(redis_uri) as redis:
-        ledger = Ledger(Scripts(redis), KEY)
-        if ordinal:
-            await redis.set(KEY, ordinal)
-        if begun is not None:
-            assert await ledger.begin(ONE, ordinal, begun) is Verdict.BEGUN
-        yield Books(ledger, redis)
 
 
 async def test_an_execution_begins_with_all_of_its_chunks(redis_uri: str) -> None:
@@ -189,111 +151,6 @@ async def test_each_change_wakes_the_producer(redis_uri: str, act: str) -> None:
         await assert_published(b, NAMES.progress, "split" if act == "split" else "2", calls[act])
 
 
-async def test_the_ordinal_moves_once_all_is_settled(redis_uri: str) -> None:
-    """Not before; then once, and a repeated call says so. Error texts, which quote people, are gone."""
-    async with books(redis_uri, {"0": 10, "1": 1}, ordinal=5) as b:
-        await b.changes_nothing(b.ledger.advance(ONE, 5, 9), Verdict.FENCED)
-        await b.ledger.settle(ONE, "0", 10)
-        await b.changes_nothing(b.ledger.advance(ONE, 5, 9), Verdict.FENCED)
-        await b.ledger.fail(ONE, "1", "bad")
-        assert await b.ledger.advance(ONE, 5, 9) is Verdict.ADVANCED
-        assert await b.redis.get(KEY) == "9"
-        assert not await b.redis.exists(NAMES.errors)
-        await b.changes_nothing(b.ledger.advance(ONE, 5, 9), Verdict.ALREADY)
-
-
-@pytest.mark.parametrize(("since", "to", "execution"), [(4, 9, ONE), (6, 9, ONE), (5, 9, TWO), (0, 9, ONE)])
-async def test_who_may_not_advance_is_fenced(redis_uri: str, since: int, to: int, execution: str) -> None:
-    """Another execution, or one that was fetched from another ordinal, moves nothing, though all is settled."""
-    async with books(redis_uri, {"0": 10}, ordinal=5) as b:
-        await b.ledger.settle(ONE, "0", 10)
-        await b.changes_nothing(b.ledger.advance(execution, since, to), Verdict.FENCED)
-
-
-async def test_a_producer_that_wakes_up_after_another_advanced_is_fenced(redis_uri: str) -> None:
-    """The other one's execution owns the ledger, and the ordinal has moved on."""
-    async with books(redis_uri, {"0": 10}) as b:
-        await b.ledger.begin(TWO, 0, {"0": 10})
-        await b.ledger.settle(TWO, "0", 10)
-        assert await b.ledger.advance(TWO, 0, 9) is Verdict.ADVANCED
-        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
-        await b.changes_nothing(b.ledger.begin(ONE, 0, {"0": 10}), Verdict.FENCED)
-
-
-async def test_ordinals_beyond_what_lua_counts_exactly_are_told_apart(redis_uri: str) -> None:
-    """2^53 and 2^53 + 1 are the same number to Lua, and not to the scripts."""
-    async with books(redis_uri, {"0": 1}, ordinal=2**53) as b:
-        await b.ledger.settle(ONE, "0", 1)
-        await b.changes_nothing(b.ledger.advance(ONE, 2**53 + 1, 2**53 + 2), Verdict.FENCED)
-        assert await b.ledger.advance(ONE, 2**53, 2**53 + 1) is Verdict.ADVANCED
-        assert await b.ledger.ordinal() == 2**53 + 1
-
-
-async def test_a_rollback_to_the_previous_batch_is_recognised(redis_uri: str) -> None:
-    """Redis comes back with the previous batch's 10/10: it is another execution's, so nothing advances by it."""
-    async with books(redis_uri, {"0": 10}) as b:
-        await b.ledger.settle(ONE, "0", 10)
-        snapshot = await b.all()
-        assert await b.ledger.advance(ONE, 0, 9) is Verdict.ADVANCED
-        await b.ledger.begin(TWO, 9, {"0": 10})
-        await restore(b.redis, snapshot)
-        progress = await b.ledger.progress()
-        assert (progress.scheduled, progress.updated, progress.execution) == (10, 10, ONE)
-        await b.changes_nothing(b.ledger.advance(TWO, 9, 12), Verdict.FENCED)
-
-
-@pytest.mark.parametrize(
-    "lost",
-    [[NAMES.scheduled], [NAMES.updated], [NAMES.scheduled, NAMES.updated], [NAMES.execution]],
-    ids=["scheduled", "updated", "both", "execution"],
-)
-async def test_a_counter_that_is_lost_stops_the_advance(redis_uri: str, lost: list[str]) -> None:
-    """What Redis has lost is not taken for settled."""
-    async with books(redis_uri, {"0": 10}) as b:
-        await b.ledger.settle(ONE, "0", 10)
-        await b.redis.delete(*lost)
-        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
-
-
-async def test_counters_that_do_not_agree_stop_the_advance(redis_uri: str) -> None:
-    """An empty ledger alone is not enough."""
-    async with books(redis_uri, {"0": 10}) as b:
-        await b.ledger.settle(ONE, "0", 10)
-        await b.redis.set(NAMES.updated, "9")
-        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
-
-
-async def test_a_ledger_that_is_not_empty_stops_the_advance(redis_uri: str) -> None:
-    """Counters that agree are not enough either."""
-    async with books(redis_uri, {"0": 10}) as b:
-        await b.redis.set(NAMES.updated, "10")
-        await b.changes_nothing(b.ledger.advance(ONE, 0, 9), Verdict.FENCED)
-
-
-async def test_progress_of_nothing(redis_uri: str) -> None:
-    """A service that never was imported belongs to no execution, and its counters are missing."""
-    async with books(redis_uri) as b:
-        progress = await b.ledger.progress()
-        assert (progress.execution, progress.scheduled, progress.updated, progress.failed) == ("", -1, -1, -1)
-        assert await b.ledger.ordinal() == 0
-
-
-@pytest.mark.parametrize("stored", ["twelve", "-1", "1.5", "007", "١٢", " 12"])
-async def test_an_ordinal_that_is_none_is_told(redis_uri: str, stored: str) -> None:
-    """Somebody wrote something else there: the service fails, and says which key to look at."""
-    async with books(redis_uri) as b:
-        await b.redis.set(KEY, stored)
-        with pytest.raises(ServiceFailedError, match=f"{KEY} in Redis is not an ordinal"):
-            await b.ledger.ordinal()
-
-
-async def test_an_ordinal_can_be_forgotten(redis_uri: str) -> None:
-    """Then everything of the service is fetched anew."""
-    async with books(redis_uri, ordinal=5) as b:
-        await b.ledger.forget_ordinal()
-        assert await b.ledger.ordinal() == 0
-
-
 async def test_scripts_are_loaded_again_where_redis_has_lost_them(redis_uri: str) -> None:
     """After a restart the server knows no script."""
     async with books(redis_uri, {"0": 10}) as b:
@@ -307,16 +164,6 @@ async def test_a_key_of_another_type_is_an_error_and_no_verdict(redis_uri: str) 
         await b.redis.rpush(NAMES.execution, "x")
         with pytest.raises(DependencyLostError, match="settle_chunk"):
             await b.ledger.settle(ONE, "0", 1)
-
-
-async def restore(redis: Redis, snapshot: dict[str, object]) -> None:
-    """Put Redis back to what it held."""
-    await redis.flushall()  # on a server that these tests have started
-    for name, value in snapshot.items():
-        if isinstance(value, dict):
-            await redis.hset(name, mapping=value)
-        else:
-            await redis.set(name, str(value))
 
 
 async def assert_published(b: Books, channel: str, text: str, act: Callable[[], Awaitable[Verdict]]) -> None:

@@ -1,14 +1,9 @@
 """The servers that all other tests stand on, in each variant that this machine can have: what is said of them is so."""
 
-import datetime as dt
-import ipaddress
 import os
 import shutil
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,15 +11,12 @@ from pathlib import Path
 import nats
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from demo.server_programs import NATS, REDIS, Program, ServerError, find_binary
-from demo.servers import Server, free_port
+from demo.server_programs import ServerError
+from demo.servers import Server
 from tests.support import servers
-from tests.support.waiting import wait_until
+from tests.support.certificates import make_self_signed
+from tests.support.streams import add_message, count_messages
 
 Make = Callable[..., Server]
 
@@ -62,36 +54,7 @@ def new_redis(choice: servers.Choice) -> Iterator[Make]:
 @pytest.fixture(scope="module")
 def certificate() -> dict[str, bytes]:
     """Make a certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    cert = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(address, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    key_pem = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return {"cert.pem": cert.public_bytes(pem), "key.pem": key_pem}
-
-
-async def add_message(uri: str) -> None:
-    client = await nats.connect(uri, allow_reconnect=False)
-    await client.jetstream().add_stream(name="S", subjects=["s"])
-    await client.jetstream().publish("s", b"x")
-    await client.close()
-
-
-async def count_messages(uri: str) -> int:
-    client = await nats.connect(uri, allow_reconnect=False)
-    try:
-        streams = await client.jetstream().streams_info()
-        return sum(stream.state.messages for stream in streams)
-    finally:
-        await client.close()
+    return make_self_signed()
 
 
 async def test_nats_keeps_its_streams_when_restarted_or_killed(new_nats: Make) -> None:
@@ -292,76 +255,3 @@ def test_an_address_is_known_before_the_server_is_started(choice: servers.Choice
     finally:
         server.close()
     assert not server.data.exists()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
-def test_no_process_outlives_an_owner_that_was_killed() -> None:
-    """SIGKILL leaves no time to stop a server that was started from a thread that is long gone."""
-    code = (
-        "import sys, threading\nfrom demo.servers import NatsServer\nserver = NatsServer()\n"
-        "thread = threading.Thread(target=server.start)\nthread.start()\nthread.join()\n"
-        "server.ready()\nprint(server._process.pid, server.data.parent, flush=True)\nsys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout is not None
-        pid, home = owner.stdout.readline().split()
-        assert b"nats-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        owner.send_signal(signal.SIGKILL)
-    wait_until(lambda: not _runs(int(pid)), "the server is gone")
-    shutil.rmtree(home)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return b"nats-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.parametrize("program", [NATS, REDIS], ids=lambda program: program.name)
-def test_a_server_that_is_too_old_is_passed_over(
-    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Debian's nats-server, first on the PATH, does not hide the right one; alone, it is named in the error."""
-    old = tmp_path / program.name
-    old.write_text("#!/bin/sh\necho 'old-server: v1.9.10'\n")
-    old.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    binary, _ = find_binary(program)
-    assert binary != old
-    monkeypatch.setattr("demo.server_programs._candidates", lambda _name: iter([old]))
-    with pytest.raises(ServerError, match=r"pip install .*; passed over: .* \(1\.9\.10\)"):
-        find_binary(program)
-
-
-def test_a_free_port_is_not_one_that_outgoing_connections_get() -> None:
-    """Or a client that tries again while its server is down could connect to itself."""
-    ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    if not ephemeral.exists():
-        pytest.skip("this system does not say which ports it gives to outgoing connections")
-    first = int(ephemeral.read_text().split()[0])
-    assert all(free_port() < first for _ in range(50))
-
-
-async def test_shared_servers_are_clean_for_each_test(nats_uri: str, redis_uri: str) -> None:
-    """Nothing of another test is left; this one leaves something for itself run again."""
-    assert await count_messages(nats_uri) == 0
-    await add_message(nats_uri)
-    with redis.Redis.from_url(redis_uri) as client:
-        assert client.dbsize() == 0
-        client.set("a", "1")
-
-
-test_shared_servers_are_clean_for_the_next_test = test_shared_servers_are_clean_for_each_test
-
-
-async def test_factories_make_servers_of_a_tests_own(make_nats: Make, make_redis: Make, nats_server: Server) -> None:
-    """Each is another server, started unless it is not to be."""
-    one, two = make_nats(), make_nats(start=False)
-    assert len({one.port, two.port, nats_server.port}) == 3
-    one.ready(0)
-    with pytest.raises(ServerError):
-        two.ready(0)
-    make_redis(config="requirepass secret").ready(0)

@@ -1,9 +1,14 @@
-"""Connections of the project's own kind to the servers of a test."""
+"""Connections of the project's own kind to the servers of a test, and messages on them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import nats
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
+
+from shared import keys
 from shared.broker import Broker
 from shared.settings import CollectorSettings
 from shared.stop import Stop
@@ -24,3 +29,20 @@ async def connected(nats_uri: str, stop: Stop | None = None, **others: Any) -> A
         yield broker
     finally:
         await broker.close()
+
+
+async def publish(broker: Broker, message_id: str, payload: bytes = b"{}") -> None:
+    """Publish on the first channel."""
+    await broker.publish(keys.CHUNK_STREAM, CHANNELS[0], payload, message_id)
+
+
+async def count(jetstream: JetStreamContext, stream: str = keys.CHUNK_STREAM) -> int:
+    """How many messages the stream holds."""
+    return (await jetstream.stream_info(stream)).state.messages
+
+
+async def add_stream(nats_uri: str, config: StreamConfig) -> None:
+    """Make a stream as somebody else would, before the project does."""
+    client = await nats.connect(nats_uri, allow_reconnect=False)
+    await client.jetstream().add_stream(config)
+    await client.close()

@@ -1,4 +1,4 @@
-"""Certificate authorities for one test run: what they vouch for, and what a client shows for itself."""
+"""Certificates for one test run: authorities, what they vouch for, and what a client shows for itself."""
 
 import datetime as dt
 import ipaddress
@@ -38,6 +38,23 @@ def write_certificates(folder: Path) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+def make_self_signed() -> dict[str, bytes]:
+    """`cert.pem` for 127.0.0.1, which signs itself, and `key.pem`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    cert = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    key_pem = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return {"cert.pem": cert.public_bytes(_PEM), "key.pem": key_pem}
 
 
 class _Authority:

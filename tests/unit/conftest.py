@@ -1,0 +1,51 @@
+"""An environment for the settings, what they complain of, and certificates for them to name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from shared.errors import ConfigurationError
+from shared.settings import CollectorSettings, ProducerSettings, read_settings
+from tests.support.certificates import make_certificates
+
+NEEDED = {"NATS_URI": "nats://nats:4222", "REDIS_URI": "redis://redis:6379", "SIS_API_URL": "https://sisu.example.org"}
+SetEnvironment = Callable[..., None]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
+    """Set exactly these variables, beside those that are needed; None leaves a needed one out."""
+    for name in ProducerSettings.model_fields | CollectorSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def set_variables(**variables: str | None) -> None:
+        for name, value in (NEEDED | variables).items():
+            if value is not None:
+                monkeypatch.setenv(name, value)
+
+    return set_variables
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificates and keys, one of them with a password."""
+    folder = tmp_path_factory.mktemp("certificates")
+    for name, content in make_certificates().items():
+        (folder / name).write_bytes(content)
+    key = serialization.load_pem_private_key((folder / "client.key").read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    )
+    (folder / "locked.key").write_bytes(locked)
+    return folder
+
+
+def complaints(kind: type[ProducerSettings | CollectorSettings] = ProducerSettings) -> dict[str, str]:
+    """What is complained of, by variable."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings(kind)
+    head, *lines = str(refused.value).split("\n")
+    assert head == "the configuration cannot be used:"
+    return {line.split()[0].rstrip(":"): line for line in lines}
