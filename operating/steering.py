@@ -88,9 +88,7 @@ def rewind(
             chosen = service_named(settings, service)
             while await wishes.is_in_flight(connected.scripts.redis, chosen):
                 if not wait:
-                    raise wishes.RefusedError(
-                        f"a batch of {chosen.name} is in flight: --wait waits for it, or pause first"
-                    )
+                    raise wishes.in_flight(chosen)
                 await asyncio.sleep(_WAIT_SECONDS)
             done = await wishes.rewind(connected.scripts, chosen, to, by=who(), why=why)
         else:

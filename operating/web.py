@@ -148,7 +148,7 @@ class Explorer:
         service = self._service(request.path_params["service"])
         wish = await _body(request, _Rewind)
         if await wishes.is_in_flight(self.scripts.redis, service):
-            raise RefusedError(f"a batch of {service.name} is in flight: pause first, or try again when it is through")
+            raise wishes.in_flight(service)
         done = await wishes.rewind(self.scripts, service, wish.to, by=_BY, why=wish.why)
         return _done(done)
 

@@ -142,6 +142,7 @@ class BatchImporter:
                     return settled
                 case Publish() as publish:
                     await self._publish(batch, execution, ledger, publish)
+                    execution.published(self._clock())
                 case Wait():
                     pass
             await self._wakeup.wait(POLL_SECONDS)

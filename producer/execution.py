@@ -87,7 +87,7 @@ class Execution:
         self.changed_at_seconds: float | None = None
         """When the ledger last changed; None before the first look at it."""
         self._waiting_since_seconds = 0.0
-        """When the ledger last changed, or was last sent again."""
+        """When the ledger last changed, or chunks were last published."""
         self.repeats = 0
         """Re-sends in a row without progress in between."""
         self._attempt = 1
@@ -128,6 +128,10 @@ class Execution:
         self._attempt += 1
         self._waiting_since_seconds = now_seconds
         return self._publish(progress.outstanding.keys(), Why.RESENT)
+
+    def published(self, now_seconds: float) -> None:
+        """The broker has confirmed what was to be published: only now it can be waited for."""
+        self._waiting_since_seconds = now_seconds
 
     def _must_be_ours(self, progress: Progress) -> None:
         if progress.execution != self.hash:

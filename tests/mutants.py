@@ -205,6 +205,11 @@ MUTANTS: list[Mutant] = [
             "1\n        self._waiting_since_seconds = now_seconds\n",
             "1\n",
         ),
+        (
+            "producer, rule 5: nor does publishing count as waiting",
+            'waited for."""\n        self._waiting_since_seconds = now_seconds\n',
+            'waited for."""\n',
+        ),
         ("producer, rule 5: not for ever", "if self.repeats == self._patience.retry_limit:", "if False:"),
         ("producer, rule 5: re-sends are counted", "        self.repeats += 1\n"),
         ("producer, rule 5: progress forgives", "            self.repeats = 0\n"),

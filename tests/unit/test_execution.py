@@ -119,6 +119,14 @@ def test_without_progress_everything_outstanding_is_sent_again() -> None:
     )
 
 
+def test_patience_begins_when_all_is_published() -> None:
+    """However long the broker takes to confirm the chunks, mankelis have the whole of it afterwards."""
+    of = begun(100)
+    of.published(10 * PANIC_SECONDS)
+    assert of.next_step(progress(of, {"0": 100}), 11 * PANIC_SECONDS - 0.1) == Wait()
+    assert isinstance(of.next_step(progress(of, {"0": 100}), 11 * PANIC_SECONDS), Publish)
+
+
 def test_progress_starts_the_patience_anew() -> None:
     """It is time without progress that counts, not time in total; re-sends are counted in a row."""
     of = begun(*[1] * 20)

@@ -52,7 +52,7 @@ async def test_a_client_certificate_opens_the_door(certificates: Path, api_key: 
         trusting = {"sis_ca_path": certificates / "ca.pem"}
         assert (await client_of(sisu, **trusting, **own, api_key=api_key).fetch(PERSON, 0)).entities
         assert (await client_of(sisu, **trusting, **own, api_key=api_key).fetch(SCALES, 0)).entities
-        # A server that closes at once may be quicker than its refusal; see tests/integration/test_security_sisu.py.
+        # A server that closes at once may be quicker than its refusal.
         with pytest.raises((ConfigurationError, FetchError)):
             await client_of(sisu, **trusting).fetch(PERSON, 0)
 
