@@ -5,7 +5,7 @@ from typing import Any
 
 from shared import keys
 from tests.support.installation import Installation
-from tests.support.programs import Outcome, run
+from tests.support.programs import Outcome, Program, run
 from tests.support.waiting import wait_until
 
 
@@ -21,11 +21,12 @@ def answer(installation: Installation, *arguments: str) -> Any:
     return json.loads(outcome.output)
 
 
-def idle_producer(installation: Installation, **variables: str) -> None:
+def idle_producer(installation: Installation, **variables: str) -> Program:
     """A producer that has made its first run, with a mankeli."""
     installation.start_mankeli()
-    installation.start_producer(**variables)
+    producer = installation.start_producer(**variables)
     wait_until(lambda: answer(installation, "why")["code"] == "idle", "it is idle")
+    return producer
 
 
 def ordinal(installation: Installation) -> int:
@@ -120,13 +121,15 @@ def test_a_pause_holds_until_it_is_ended(installation: Installation) -> None:
 
 def test_a_service_is_imported_anew_after_a_rewind(installation: Installation) -> None:
     """The ordinal goes back, it is kept who did it and why, and the next run brings everything once more."""
-    idle_producer(installation)
+    producer = idle_producer(installation)
     newest = ordinal(installation)
     done = answer(installation, "rewind", "PERSON", "--why", "a backup was restored")
     assert (done["fromOrdinal"], done["toOrdinal"], done["why"]) == (newest, 0, "a backup was restored")
     assert ordinal(installation) == 0
     assert importer(installation, "run").code == 0
     wait_until(lambda: ordinal(installation) == newest, "PERSON is imported anew")
+    assert '"ordinal_rewound"' in producer.output
+    assert '"ordinal_lost"' not in producer.output, "nothing was lost"
     too_late = importer(installation, "rewind", "--undo")
     assert (too_late.code, "imported anew already" in too_late.output) == (1, True)
 
