@@ -48,6 +48,10 @@ class Event(StrEnum):
     FEEDBACK_DEAF = "feedback_deaf"
     """No sign of life from the feedback consumer: it is looked for, and made anew where it is gone."""
 
+    # Redis
+    WAKEUPS_REFUSED = "wakeups_refused"
+    """The user may not hear the progress channels: batches go on, and are looked at less promptly, until it may."""
+
     # Runs and services
     RUN_STARTED = "run_started"
     """A run begins; `trigger` says why: start, cron or request."""

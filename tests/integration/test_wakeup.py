@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from producer import wakeup as module
 from producer.wakeup import Wakeup
+from shared.events import Event
 from shared.redis_client import make_redis as connect
 from tests.conftest import MakeServer
 from tests.support.waiting import wait_until_async
@@ -91,3 +94,32 @@ async def test_a_lost_connection_is_made_again(
         await publish(server.uri, CHANNELS[0])
         await waiting
         assert time.monotonic() - begun < QUICK_SECONDS
+
+
+async def test_channels_that_the_user_may_not_hear_are_said_once(
+    make_redis: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, it logs that once, waits take their full time, and once the right is given changes wake up."""
+    monkeypatch.setattr(module, "_RETRY_PAUSE_SECONDS", 0.05)
+    server = make_redis(config="user deaf on >secret ~* +@all resetchannels")
+    with capture_logs() as logged:
+        async with connect(server.uri) as admin, connect(server.uri.replace("//", "//deaf:secret@")) as redis:
+            wakeup = Wakeup(redis, CHANNELS)
+            task = asyncio.create_task(wakeup.listen())
+            await wait_until_async(lambda: refusals(admin, 3), "it has tried again")
+            begun = time.monotonic()
+            await wakeup.wait(0.2)
+            assert 0.15 < time.monotonic() - begun < QUICK_SECONDS
+            assert [entry["event"] for entry in logged] == [Event.WAKEUPS_REFUSED]
+            await admin.execute_command("ACL", "SETUSER", "deaf", "allchannels")
+            await wait_until_async(lambda: subscribers(server.uri), "it is subscribed")
+            await publish(server.uri, CHANNELS[0])
+            await wait_until_async(wakeup._woken.is_set, "it is heard")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert len(logged) == 1
+
+
+async def refusals(admin: Redis, number: int) -> bool:
+    """Whether so many were refused."""
+    return sum(int(entry["count"]) for entry in await admin.acl_log()) >= number
