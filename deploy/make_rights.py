@@ -59,17 +59,20 @@ def nats_users(services: Iterable[Service]) -> str:
         ],
         "operator": _WATCH,
     }
-    inboxes = {name: f"_INBOX_{name}.>" for name in publish} | {"mankeli": "_INBOX.>"}
+    inboxes = {name: [f"_INBOX_{name}.>"] for name in publish} | {"mankeli": ["_INBOX.>"]}
+    # So that `importer`, which hears answers as `operator`, works with the producer's settings, too.
+    inboxes["producer"] += inboxes["operator"]
     users = "\n".join(_nats_user(name, subjects, inboxes[name]) for name, subjects in publish.items())
     return f"{_NOTICE}\nauthorization {{\n  users = [\n{users}\n  ]\n}}\n"
 
 
-def _nats_user(name: str, subjects: list[str], inbox: str) -> str:
+def _nats_user(name: str, subjects: list[str], inboxes: list[str]) -> str:
+    heard = ", ".join(f'"{inbox}"' for inbox in inboxes)
     allowed = "\n".join(f'          "{subject}"' for subject in subjects)
     return f"""    {{
       user: {name}, password: "change-me-{name}"
       permissions: {{
-        subscribe: {{ allow: ["{inbox}"] }}
+        subscribe: {{ allow: [{heard}] }}
         publish: {{ allow: [
 {allowed}
         ] }}

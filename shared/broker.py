@@ -232,8 +232,13 @@ def client_options(settings: CommonSettings, name: str) -> dict[str, Any]:
         "user_credentials": str(settings.nats_creds_path) if settings.nats_creds_path else None,
         "tls": _tls(settings),
         # An inbox of its own: who may listen to all of `_INBOX` hears what others are sent.
-        "inbox_prefix": f"_INBOX_{name}",
+        "inbox_prefix": inbox_prefix(name),
     }
+
+
+def inbox_prefix(name: str) -> str:
+    """What the subjects begin with on which a client of this name hears answers."""
+    return f"_INBOX_{name}"
 
 
 def describe(error: Exception | None) -> str:

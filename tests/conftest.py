@@ -18,6 +18,7 @@ from nats.js.errors import NotFoundError
 from demo.server_programs import ServerError
 from demo.servers import Server
 from tests.support import servers
+from tests.support.guarded import NATS_USERS, REDIS_USERS, guarded  # noqa: F401 - a fixture for all
 from tests.support.installation import installation  # noqa: F401 - a fixture for all
 from tests.support.limits import run_test
 
@@ -88,6 +89,18 @@ def make_redis() -> Iterator[MakeServer]:
     """Start a Redis of this test's own, to configure or break: `make_redis(config="appendonly no")`."""
     with ExitStack() as stack:
         yield lambda **options: _start(stack, servers.choose().redis, **options)
+
+
+@pytest.fixture
+def guarded_nats(make_nats: MakeServer) -> Server:
+    """A NATS with the users of deploy/."""
+    return make_nats(config=NATS_USERS)
+
+
+@pytest.fixture
+def guarded_redis(make_redis: MakeServer) -> Server:
+    """A Redis with the users of deploy/."""
+    return make_redis(config="aclfile $FILES/users.acl", files={"users.acl": REDIS_USERS})
 
 
 def _start(stack: ExitStack, make: MakeServer, *, start: bool = True, **options: object) -> Server:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import nats
 import nats.errors
@@ -15,67 +14,33 @@ import redis
 
 from demo.compare import compare, fetch_expected
 from demo.servers import Server
-from demo.sisu import SisuSimulator
 from demo.store import Store
 from shared.services import load_services
-from tests.conftest import MakeServer
+from tests.support.guarded import NATS_USERS, REDIS_USERS, ROOT, Guarded, as_user
 from tests.support.programs import Program, run
 from tests.support.waiting import wait_until_async
 
-ROOT = Path(__file__).parents[2]
-NATS_USERS = (ROOT / "deploy" / "nats-users.conf").read_text()
-REDIS_USERS = (ROOT / "deploy" / "redis-users.acl").read_text()
 SERVICES = load_services()
 
 
-def as_user(uri: str, name: str) -> str:
-    """The address, with the user's name and password from the files in deploy/."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=f"{name}:change-me-{name}@{parts.netloc}"))
-
-
 @pytest.fixture
-def guarded_nats(make_nats: MakeServer) -> Server:
-    """A NATS with the users of deploy/."""
-    return make_nats(config=NATS_USERS)
-
-
-@pytest.fixture
-def guarded_redis(make_redis: MakeServer) -> Server:
-    """A Redis with the users of deploy/."""
-    return make_redis(config="aclfile $FILES/users.acl", files={"users.acl": REDIS_USERS})
-
-
-@pytest.fixture
-def imported(guarded_nats: Server, guarded_redis: Server, tmp_path: Path) -> Iterator[str]:
+def imported(guarded: Guarded, tmp_path: Path) -> Iterator[str]:
     """A whole import by three users with those rights; the producer's output."""
     with ExitStack() as stack:
-        sisu = stack.enter_context(SisuSimulator(size=600))
-
-        def variables(name: str) -> dict[str, str]:
-            return {
-                "NATS_URI": as_user(guarded_nats.uri, name),
-                "REDIS_URI": as_user(guarded_redis.uri, name),
-                "SIS_API_URL": sisu.uri,
-                "KORI_PUBLIC_API_URL": sisu.kori_public_uri,
-                "PORT": "0",
-                "COLLECTOR_PORT": "0",
-            }
-
         db = tmp_path / "store"
         # The collector may not make streams, so whoever may, the producer, comes first.
-        producer = stack.enter_context(Program("producer", "--once", **variables("producer")))
+        producer = stack.enter_context(Program("producer", "--once", **guarded.variables("producer")))
         producer.wait_for('"lock_held"')
-        stack.enter_context(Program("ack_collector", **variables("ack_collector"))).wait_for('"started"')
-        bad = sisu.put("PERSON", {"id": "bad", "documentState": "ACTIVE"})
+        stack.enter_context(Program("ack_collector", **guarded.variables("ack_collector"))).wait_for('"started"')
+        bad = guarded.sisu.put("PERSON", {"id": "bad", "documentState": "ACTIVE"})
         assert bad
-        mankeli = Program("demo.mankeli", "--db", str(db), "--fail-id", "bad", **variables("mankeli"))
+        mankeli = Program("demo.mankeli", "--db", str(db), "--fail-id", "bad", **guarded.variables("mankeli"))
         stack.enter_context(mankeli).wait_for("ready")
         outcome = producer.outcome()
         assert outcome.code == 0, outcome.output
         store = Store(db)
         for service in SERVICES[1:]:
-            assert compare(store, service, fetch_expected(sisu.uri, service)) is None
+            assert compare(store, service, fetch_expected(guarded.sisu.uri, service)) is None
         store.close()
         yield outcome.output
 
