@@ -4,19 +4,23 @@ Nothing is changed: streams that are missing are reported, and made by the produ
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
+from redis.asyncio import Redis
 
+from operating import rights
 from operating.connections import Connections, connections
+from operating.findings import Finding
+from operating.nats_rights import look_at_nats
 from operating.queues import read_queues
+from operating.redis_rights import look_at_redis
 from producer.sisu import CodebookCache, SisuClient
 from shared.broker import LEAST_MAX_PAYLOAD_BYTES
-from shared.errors import ImporterError, ServiceForbiddenError
+from shared.errors import ConfigurationError, ImporterError, ServiceForbiddenError
 from shared.heartbeat import read_beats
 from shared.messages import HEADERS_MAX_BYTES
-from shared.records import Record
 from shared.redis_client import redis_errors
 from shared.services import Service
 from shared.settings import ProducerSettings
@@ -25,18 +29,10 @@ from shared.streams import differences, stream_configs
 _REDIS_LEAST = (6, 2)
 
 
-class Finding(Record, kw_only=True):
-    """One thing that was looked at."""
-
-    subject: str
-    result: Literal["ok", "warning", "error"]
-    text: str
-
-
 async def check(settings: ProducerSettings) -> list[Finding]:
     """Look at Redis, NATS and every API of SISU that the chosen services use."""
     async with connections(settings) as connected:
-        findings = [await _redis(connected)]
+        findings = await _redis(settings, connected)
         findings += await _nats(settings, connected)
         findings += await _sisu(settings, connected)
     return findings
@@ -52,14 +48,30 @@ async def alive(connected: Connections, kind: str | None) -> list[Finding]:
     return findings
 
 
-async def _redis(connected: Connections) -> Finding:
+async def _redis(settings: ProducerSettings, connected: Connections) -> list[Finding]:
     redis = connected.scripts.redis
+    try:
+        with redis_errors("the first contact"):
+            await redis.ping()
+        lack, other = await look_at_redis(redis, settings.chosen_services())
+        found = rights.finding("Redis", lack, "deploy/redis-users.acl")
+        if other:
+            text = f"it would refuse to work: {other}"
+            return [Finding(subject="Redis", result="error", text=text), found]
+        return [await _redis_server(redis), found]
+    except ImporterError as error:
+        return [Finding(subject="Redis", result="error", text=str(error))]
+
+
+async def _redis_server(redis: Redis) -> Finding:
     try:
         with redis_errors("the look at it"):
             info = await redis.info("server")
             memory = await redis.info("memory")
-    except ImporterError as error:
-        return Finding(subject="Redis", result="error", text=str(error))
+    except ConfigurationError:
+        return Finding(
+            subject="Redis", result="warning", text="answers; its version is hidden, for this user lacks +info"
+        )
     version = str(info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < _REDIS_LEAST:
         return Finding(subject="Redis", result="error", text=f"{version} is too old: 6.2 is needed")
@@ -80,6 +92,18 @@ async def _nats(settings: ProducerSettings, connected: Connections) -> list[Find
     version = str(client.connected_server_version).strip("<>").rpartition(" ")[2]
     body_bytes = client.max_payload - HEADERS_MAX_BYTES
     findings = [Finding(subject="NATS", result="ok", text=f"{version} answers; messages of {body_bytes} bytes fit")]
+    try:
+        lack = await look_at_nats(client, connected.nats_complaints, settings.chosen_services())
+    except ImporterError as error:
+        return [Finding(subject="NATS", result="error", text=str(error))]
+    findings.append(rights.finding("NATS", lack, "deploy/nats-users.conf"))
+    if lack.of_importer:
+        return findings  # what comes next would not be answered
+    return findings + await _streams(settings, client) + await _consumers(settings.chosen_services(), connected)
+
+
+async def _streams(settings: ProducerSettings, client: Client) -> list[Finding]:
+    findings = []
     channels = [service.channel for service in settings.service_table()]
     for config in stream_configs(channels, settings.nats_replicas):
         subject = f"stream {config.name}"
@@ -96,7 +120,7 @@ async def _nats(settings: ProducerSettings, connected: Connections) -> list[Find
             findings.append(
                 Finding(subject=subject, result="error" if wrong else "ok", text=wrong or "is as it must be")
             )
-    return findings + await _consumers(settings.chosen_services(), connected)
+    return findings
 
 
 async def _consumers(services: Sequence[Service], connected: Connections) -> list[Finding]:

@@ -23,6 +23,8 @@ class Connections:
     scripts: Scripts
     nats: Client | None
     nats_error: str | None
+    nats_complaints: list[Exception]
+    """What the client reports meanwhile, such as rights that the user lacks."""
 
     def need_nats(self) -> Client:
         """The connection to NATS. Raises DependencyLostError where there is none."""
@@ -50,7 +52,7 @@ async def connections(settings: CommonSettings) -> AsyncIterator[Connections]:
     else:
         failed = None
     try:
-        yield Connections(Scripts(redis), None if failed else client, failed)
+        yield Connections(Scripts(redis), None if failed else client, failed, errors)
     finally:
         await client.close()
         await redis.aclose()

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from operating.checks import Finding
+from operating.findings import Finding
 from operating.letters import Letters
 from operating.plan import Plan
 from operating.snapshot import Snapshot, Verdict

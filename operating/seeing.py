@@ -22,6 +22,7 @@ from operating.command import (
     show,
 )
 from operating.connections import Connections
+from operating.findings import Finding
 from operating.snapshot import Snapshot, to_json
 from producer.sisu import CodebookCache, SisuClient
 from shared.ledger import Ledger
@@ -159,7 +160,7 @@ def plan_command(
     run_command(look)
 
 
-def report(found: list[checks.Finding], *, as_json: bool) -> int:
+def report(found: list[Finding], *, as_json: bool) -> int:
     show(msgspec.json.encode(found) if as_json else render.findings(found))
     return NO if any(finding.result == "error" for finding in found) else 0
 

@@ -51,11 +51,11 @@ def test_status_tells_everything(installation: Installation) -> None:
 
 
 def test_check_finds_everything_in_order(installation: Installation) -> None:
-    """Redis, NATS, its streams and each API of SISU are looked at; a service that is forbidden is only a warning."""
+    """Redis, NATS, the rights in both, streams and each API of SISU; a service that is forbidden is only a warning."""
     installation.start_mankeli()
     installation.sisu.forbidden = {"DISCLOSURE"}
     findings = {finding["subject"]: finding["result"] for finding in answer(installation, "check")}
-    assert len(findings) == 2 + 3 + 1 + 26
+    assert len(findings) == 2 + 2 + 3 + 1 + 26
     assert findings.pop("SISU DISCLOSURE") == "warning"
     assert set(findings.values()) == {"ok"}
 
