@@ -98,7 +98,7 @@ def redis_users(services: Iterable[Service]) -> str:
     beat = f"~{keys.PROCESSES} ~{keys.process('*')} +time +zadd +zremrangebyscore +pexpire"
     steered = (keys.PAUSED, keys.RUN_REQUESTS, keys.RETRY_REQUESTS, keys.RUN, keys.RUNS, keys.SERVICES, keys.REWINDS)
     watch = " ".join(f"~{name}" for name in steered) + (
-        " +zrange +mget +lrange +hkeys +lpush +ltrim +expire +multi +exec +info"
+        " +zrange +mget +lrange +hkeys +lpush +ltrim +expire +persist +multi +exec +info"
     )
     codebooks = f"~{keys.codebook_cache('*')}"
     producer = [execution, f"~{keys.POST_UPDATE_RUNNING}", f"~{keys.PRODUCER_LOCK}", codebooks]

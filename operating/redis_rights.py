@@ -55,7 +55,7 @@ _ONCE: Sequence[tuple[Need, str, Sequence[str]]] = [
     (Need.IMPORTER, "", ("SCRIPT LOAD x",)),
     (Need.IMPORTER, keys.PAUSED, ("GET *", "SET * x", "DEL *")),
     (Need.IMPORTER, keys.RUN_REQUESTS, ("HSET * f x",)),
-    (Need.IMPORTER, keys.RETRY_REQUESTS, ("HGETALL *", "HSET * f x")),
+    (Need.IMPORTER, keys.RETRY_REQUESTS, ("HGETALL *", "HSET * f x", "PERSIST *")),
     (Need.IMPORTER, keys.RUNS, ("LRANGE * 0 -1",)),
     (Need.IMPORTER, keys.SERVICES, ("HGETALL *",)),
     (Need.IMPORTER, keys.REWINDS, ("LRANGE * 0 -1", _SCRIPT, "LPUSH * x", "LTRIM * 0 1")),

@@ -69,7 +69,7 @@ def test_an_operator_sees_and_steers(at_work: Guarded) -> None:
 
 def test_an_operator_deals_with_dead_letters(at_work: Guarded) -> None:
     """dead-letters list, show, retry --wait and drop."""
-    [letter] = json.loads(done(at_work, "dead-letters", "list", "--json"))
+    [letter] = json.loads(done(at_work, "dead-letters", "list", "--json"))["letters"]
     assert letter["id"] == next(iter(at_work.sisu.expected("PERSON")))
     assert "told to fail" in json.loads(done(at_work, "dead-letters", "show", letter["subject"]))["error"]
     again = importer(at_work, "dead-letters", "retry", letter["subject"], "--wait")
