@@ -107,8 +107,8 @@ class SisuClient:
         """The next batch of `service` after the ordinal `since`: at most `limit` entities, or FETCH_AMOUNT.
 
         Blocks until SISU has answered or every attempt has failed: six attempts of at most SIS_TIMEOUT_SECONDS, with
-        growing pauses, or those that SISU asks for, of up to 15 minutes. Raises FetchError, ServiceForbiddenError,
-        SisuUnreachableError, and ConfigurationError for a 401.
+        growing pauses, or longer ones that SISU asks for, of up to 15 minutes. Raises FetchError, or one of its kinds,
+        ServiceForbiddenError, and ConfigurationError for a 401.
         """
         async with self._one_at_a_time:
             retrying = tenacity.AsyncRetrying(
@@ -159,7 +159,8 @@ class SisuClient:
     def _pause_seconds(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after_seconds if isinstance(error, TransientError) else None
-        return asked if asked is not None else self._first_pause_seconds * 2 ** (state.attempt_number - 1)
+        own = self._first_pause_seconds * 2.0 ** (state.attempt_number - 1)
+        return max(asked or 0.0, own)
 
     def _note_pause(self, service: Service) -> Callable[[tenacity.RetryCallState], None]:
         def note(state: tenacity.RetryCallState) -> None:

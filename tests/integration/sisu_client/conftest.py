@@ -1,5 +1,6 @@
 """A simulated SISU for the client, and nothing of the environment that the tests run in."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +22,17 @@ def sisu() -> Iterator[SisuSimulator]:
     """A SISU of this test's own."""
     with SisuSimulator(seed=7, size=600) as simulator:
         yield simulator
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """All pauses between attempts, which take no time."""
+    taken: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        taken.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    return taken
