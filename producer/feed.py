@@ -12,7 +12,7 @@ import structlog
 from producer.answers import Batch
 from producer.page_size import PageSize
 from producer.sisu import SisuClient
-from shared.errors import FetchError
+from shared.errors import FetchError, SisuAbsentError
 from shared.events import Event
 from shared.services import Service
 
@@ -64,6 +64,8 @@ class Feed:
         amount = self._page_size.of(service)
         try:
             return amount, await self._sisu.fetch(service, since, amount)
+        except SisuAbsentError:
+            raise  # an outage says nothing of the amount
         except FetchError as error:
             if not self._page_size.failed(service):
                 raise

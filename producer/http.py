@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.exceptions import ProtocolError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from shared.errors import ConfigurationError, ImporterError
+from shared.errors import ConfigurationError, FetchError, ImporterError, SisuAbsentError, SisuUnreachableError
 from shared.settings import ProducerSettings
 
 _READ_BYTES = 256 * 1024
@@ -32,12 +33,17 @@ class TransientError(ImporterError):
     """An attempt failed in a way that may pass."""
 
     def __init__(
-        self, reason: str, retry_after_seconds: float | None = None, *, reached: bool = True, kind: str = "answer"
+        self,
+        reason: str,
+        retry_after_seconds: float | None = None,
+        *,
+        becomes: type[FetchError] = FetchError,
+        kind: str = "answer",
     ) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
-        self.reached = reached
-        """Whether a server answered at all."""
+        self.becomes = becomes
+        """What the fetch fails with, if this was its last attempt: whether a server answered, or was there at all."""
         self.kind = kind
         """One of a few fixed words, for a metric: tls, timeout, connection, answer, or the status."""
 
@@ -133,6 +139,16 @@ def innermost(error: BaseException) -> str:
             break
         error = inner
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+
+
+def without_answer(error: requests.exceptions.RequestException, timeout_seconds: float) -> TransientError:
+    """How an attempt failed that no answer came to: a ReadTimeout or a ConnectionError of requests."""
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return TransientError(f"no answer within {timeout_seconds:g} s", becomes=SisuUnreachableError, kind="timeout")
+    # A connection that was made, and broke before an answer, may have broken for what was asked.
+    was_made = any(isinstance(cause, ProtocolError) for cause in error.args)
+    becomes = SisuUnreachableError if was_made else SisuAbsentError
+    return TransientError(f"no connection: {innermost(error)}", becomes=becomes, kind="connection")
 
 
 async def in_thread(work: Callable[[threading.Event], Answer]) -> Answer:

@@ -28,9 +28,10 @@ from producer.http import (
     make_session,
     read_body,
     retry_after_seconds,
+    without_answer,
 )
 from shared import keys, metrics, tls_errors
-from shared.errors import ConfigurationError, FetchError, ServiceForbiddenError, SisuUnreachableError
+from shared.errors import ConfigurationError, FetchError, ServiceForbiddenError, SisuAbsentError
 from shared.events import Event
 from shared.records import SisuWait, now
 from shared.redis_client import redis_errors
@@ -121,8 +122,7 @@ class SisuClient:
             try:
                 return await retrying(self._attempt, service, since, limit or self._settings.fetch_amount)
             except TransientError as error:
-                kind = FetchError if error.reached else SisuUnreachableError
-                raise kind(
+                raise error.becomes(
                     f"{service.name}: SISU at {self.address(service)}: {error} ({self._attempts} attempts)"
                 ) from error
             except BadAnswerError as error:
@@ -218,11 +218,10 @@ class SisuClient:
                     "check KEY_PATH and CERT_PATH"
                 ) from error
             hint = "; SIS_CA_PATH names a private authority" if tls_errors.distrust(error) else ""
-            raise TransientError(f"TLS failed: {innermost(error)}{hint}", reached=False, kind="tls") from error
-        except requests.exceptions.Timeout as error:
-            raise TransientError(f"no answer within {timeout_seconds:g} s", reached=False, kind="timeout") from error
-        except requests.exceptions.ConnectionError as error:
-            raise TransientError(f"no connection: {innermost(error)}", reached=False, kind="connection") from error
+            reason = f"TLS failed: {innermost(error)}{hint}"
+            raise TransientError(reason, becomes=SisuAbsentError, kind="tls") from error
+        except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as error:
+            raise without_answer(error, timeout_seconds) from error
         except (
             requests.exceptions.RequestException,
             HTTPError,

@@ -50,6 +50,10 @@ class SisuUnreachableError(FetchError):
     """Nobody answers at an address of SISU: in this run there is no use in asking it for other services either."""
 
 
+class SisuAbsentError(SisuUnreachableError):
+    """Not even a connection is to be had: what was asked for, and how much of it, has nothing to do with that."""
+
+
 class ServiceForbiddenError(ServiceFailedError):
     """SISU answered 403: the service is skipped until the process restarts."""
 

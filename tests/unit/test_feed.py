@@ -10,7 +10,7 @@ from producer.answers import Batch
 from producer.feed import Feed
 from producer.page_size import PageSize
 from producer.sisu import SisuClient
-from shared.errors import FetchError
+from shared.errors import FetchError, SisuAbsentError, SisuUnreachableError
 from shared.services import Api, Service
 from tests.support.waiting import wait_until_async
 
@@ -27,7 +27,8 @@ class FakeSisu:
         self.abandoned: list[tuple[str, int]] = []
         self.errors: dict[tuple[str, int], Exception] = {}
         self.most = 10**6
-        """It refuses to answer more entities than this."""
+        """It refuses to answer more entities than this, with the refusal."""
+        self.refusal = FetchError("400")
         self.may_answer = asyncio.Event()
         self.under_way = self.most_under_way = 0
 
@@ -45,7 +46,7 @@ class FakeSisu:
         finally:
             self.under_way -= 1
         if limit > self.most:
-            raise FetchError("400")
+            raise self.refusal
         if request in self.errors:
             raise self.errors[request]
         return Batch(service, since, since + 1, has_more=True, entities=[])
@@ -182,6 +183,28 @@ async def test_what_failed_is_asked_for_in_a_smaller_amount(sisu: FakeSisu) -> N
     sisu.most = LEAST
     assert (await feed_of(sisu, Grown(LEAST, 2 * LEAST)).take(PERSON, 5)).since == 5
     assert sisu.limits == [2 * LEAST, LEAST]
+
+
+async def test_a_sisu_that_takes_too_long_is_asked_for_a_smaller_amount(sisu: FakeSisu) -> None:
+    """A time-out may be due to the amount: it is not asked for again."""
+    sisu.may_answer.set()
+    sisu.most, sisu.refusal = LEAST, SisuUnreachableError("no answer within 300 s")
+    page_size = Grown(LEAST, 2 * LEAST)
+    assert (await feed_of(sisu, page_size).take(PERSON, 5)).since == 5
+    assert sisu.limits == [2 * LEAST, LEAST]
+    assert page_size.of(PERSON) == LEAST
+
+
+async def test_an_outage_is_no_reason_to_ask_for_less(sisu: FakeSisu) -> None:
+    """Nobody was there: that is told at once, and when SISU is back, it is asked for as much as before."""
+    sisu.may_answer.set()
+    sisu.errors["PERSON", 5] = SisuAbsentError("no connection")
+    feed = feed_of(sisu, Grown(LEAST, 2 * LEAST))
+    with pytest.raises(SisuAbsentError):
+        await feed.take(PERSON, 5)
+    sisu.errors.clear()
+    await feed.take(PERSON, 5)
+    assert sisu.limits == [2 * LEAST, 2 * LEAST]
 
 
 async def test_at_the_least_a_failure_is_one(sisu: FakeSisu) -> None:
