@@ -29,7 +29,10 @@ from shared.events import Event
 log = structlog.get_logger()
 
 _MUST_AGREE = ("subjects", "retention", "storage", "discard", "max_msgs_per_subject", "num_replicas", "compression")
-"""Limits of size and age are left to operators; with `discard` new, a full stream refuses, and nothing is dropped."""
+"""Limits of size and age are left to operators; with `discard` new, a full stream refuses, and nothing is dropped.
+
+That of dead letters has `discard` old, for `max_msgs_per_subject`: at its limits it drops letters that were confirmed.
+"""
 
 _FEEDBACK_ACK_WAIT_SECONDS = 30.0
 _FEEDBACK_MAX_PENDING = 20_000
