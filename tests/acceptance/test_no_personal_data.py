@@ -1,8 +1,6 @@
 """A whole import in which much goes wrong, both programs at LOG_LEVEL=DEBUG: what they write names nobody."""
 
 import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import nats
@@ -10,45 +8,11 @@ import nats
 from demo.sisu import Credentials, SisuSimulator
 from shared import keys
 from tests.conftest import MakeServer
+from tests.support.leaks import ERROR_TEXT, SECRETS, leaks, personal_data
 from tests.support.programs import Outcome, Program
 
-SECRETS = {
-    "NATS": "nats-s3cret",
-    "Redis": "redis-s3cret",
-    "SISU": "sisu-s3cret",
-}
-ERROR_TEXT = "told to fail"
-"""What the mankeli of the demo says of a chunk that it rejects, followed by the entity's id."""
 GARBAGE = "Meikäläinen"
-PERSONAL_FIELDS = (
-    "studentNumber",
-    "employeeNumber",
-    "firstNames",
-    "lastName",
-    "dateOfBirth",
-    "oppijanumero",
-    "eppn",
-    "primaryEmail",
-    "secondaryEmail",
-    "phoneNumber",
-)
 REJECTED = 3
-
-
-def personal_data(sisu: SisuSimulator) -> set[str]:
-    """The ids of all entities of all services, and what says who a person is."""
-    found = {entity_id for service in sisu.services for entity_id in sisu.expected(service)}
-    for _, body in sisu.expected("PERSON").values():
-        person = json.loads(body)
-        found |= {str(person[field]) for field in PERSONAL_FIELDS if person[field]}
-        found.add(person["primaryAddress"]["streetAddress"])
-    return found
-
-
-def leaks(outputs: Iterable[str], secrets: Iterable[str]) -> set[str]:
-    """Which of these stand in the outputs as words of their own."""
-    text = "\n".join(outputs)
-    return {secret for secret in secrets if secret in text and re.search(rf"\b{re.escape(secret)}\b", text)}
 
 
 def run_import(sisu: SisuSimulator, nats_uri: str, redis_uri: str, folder: Path) -> tuple[Outcome, Outcome]:
