@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.api import StreamConfig
 from redis.asyncio import Redis
 
 from operating import rights
@@ -116,11 +117,18 @@ async def _streams(settings: ProducerSettings, client: Client) -> list[Finding]:
             text = f"cannot be read ({type(error).__name__}): is JetStream enabled, and may this user use its API?"
             findings.append(Finding(subject=subject, result="error", text=text))
         else:
-            wrong = "; ".join(differences(actual, config))
-            findings.append(
-                Finding(subject=subject, result="error" if wrong else "ok", text=wrong or "is as it must be")
-            )
+            findings.append(_configured(subject, actual, config))
     return findings
+
+
+def _configured(subject: str, actual: StreamConfig, wanted: StreamConfig) -> Finding:
+    """Whether a stream is as it must be, and nothing in it vanishes by itself."""
+    if wrong := "; ".join(differences(actual, wanted)):
+        return Finding(subject=subject, result="error", text=wrong)
+    if actual.max_age:
+        text = f"drops what is older than {actual.max_age:g} s (max_age), whether or not it was dealt with: set it to 0"
+        return Finding(subject=subject, result="warning", text=text)
+    return Finding(subject=subject, result="ok", text="is as it must be")
 
 
 async def _consumers(services: Sequence[Service], connected: Connections) -> list[Finding]:

@@ -14,6 +14,7 @@ from shared.redis_client import Scripts, make_redis
 from shared.settings import CommonSettings
 
 _CONNECT_SECONDS = 5.0
+_REDIS_ATTEMPTS = 2
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Connections:
 @asynccontextmanager
 async def connections(settings: CommonSettings) -> AsyncIterator[Connections]:
     """Connect; that NATS cannot be reached is no error yet."""
-    redis = make_redis(settings.redis_uri.get_secret_value(), settings.redis_tls())
+    redis = make_redis(settings.redis_uri.get_secret_value(), settings.redis_tls(), _REDIS_ATTEMPTS)
     client, errors = Client(), list[Exception]()
 
     async def keep(error: Exception) -> None:

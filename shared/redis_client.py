@@ -79,8 +79,10 @@ class RedisTls:
 NO_TLS_FILES = RedisTls()
 
 
-def make_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
+def make_redis(uri: str, tls: RedisTls = NO_TLS_FILES, attempts: int | None = None) -> Redis:
     """A client for `uri`; connects when first used. The files of `tls` are used where the address asks for TLS.
+
+    What fails is repeated so many times; by default for some ten seconds.
 
     ``redis://[user:password@]host:port/db``, ``rediss://…`` for TLS, and for Sentinel
     ``redis+sentinel://[user:password@]host:port,host:port/<name of the master>[/db]`` (``rediss+sentinel`` for TLS).
@@ -92,7 +94,7 @@ def make_redis(uri: str, tls: RedisTls = NO_TLS_FILES) -> Redis:
         "socket_keepalive": True,
         # A connection that a firewall forgot looks alive: ping before use after this long.
         "health_check_interval": 15,
-        "retry": _Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), _ATTEMPTS),
+        "retry": _Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), _ATTEMPTS if attempts is None else attempts),
     }
     parts = urlsplit(uri)
     options |= tls.options() if parts.scheme.startswith("rediss") else {}

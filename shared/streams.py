@@ -29,10 +29,7 @@ from shared.events import Event
 log = structlog.get_logger()
 
 _MUST_AGREE = ("subjects", "retention", "storage", "discard", "max_msgs_per_subject", "num_replicas", "compression")
-"""Limits of size and age are left to operators; with `discard` new, a full stream refuses, and nothing is dropped.
-
-That of dead letters has `discard` old, for `max_msgs_per_subject`: at its limits it drops letters that were confirmed.
-"""
+"""Limits of size and age are left to operators; with `discard` new, a full stream refuses, and nothing is dropped."""
 
 _FEEDBACK_ACK_WAIT_SECONDS = 30.0
 _FEEDBACK_MAX_PENDING = 20_000
@@ -44,14 +41,13 @@ def stream_configs(channels: Sequence[str], replicas: int) -> list[StreamConfig]
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
         compression=StoreCompression.S2,
-        # The default, discard old, would drop unsettled chunks of a stream that an operator gave a limit.
+        # The default, discard old, would drop unsettled chunks, or dead letters that were confirmed, of a stream that
+        # an operator gave a limit. An entity's newer letter still takes the place of its older one.
         discard=DiscardPolicy.NEW,
         max_msgs_per_subject=-1,
         num_replicas=replicas,
     )
-    newest_of_each = replace(
-        work_queue, retention=RetentionPolicy.LIMITS, discard=DiscardPolicy.OLD, max_msgs_per_subject=1
-    )
+    newest_of_each = replace(work_queue, retention=RetentionPolicy.LIMITS, max_msgs_per_subject=1)
     return [
         replace(work_queue, name=keys.CHUNK_STREAM, subjects=[*channels, keys.POST_UPDATE_SUBJECT]),
         replace(

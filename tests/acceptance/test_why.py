@@ -77,6 +77,7 @@ def test_redis_or_nats_is_unreachable(installation: Installation) -> None:
     """What does not answer is named, and the exit code is that of a lost dependency."""
     outcome = run("operating", "why", **installation.variables | {"REDIS_URI": "redis://127.0.0.1:1"})
     assert (outcome.code, outcome.output.splitlines()[0]) == (3, "Redis is unreachable.")
+    assert "127.0.0.1:1" in outcome.output, "which address it was"
     producer = installation.start_producer(SERVICES="PERSON")
     producer.wait_for('"run_started"')
     outcome = run("operating", "why", **installation.variables | {"NATS_URI": "nats://127.0.0.1:1"})

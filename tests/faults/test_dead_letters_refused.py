@@ -1,8 +1,4 @@
-"""The broker does not take a dead letter: for a limit that an operator gave its stream, or because its store is full.
-
-What is not tested, for it cannot be seen: limits of *how much* the stream may hold. It discards old messages, so with
-`max_bytes`, `max_msgs` or `max_age` nats-server confirms a letter and drops older ones, or that very one.
-"""
+"""The broker does not take a dead letter: for a limit that an operator gave the stream, or since its store is full."""
 
 import orjson
 import pytest
@@ -48,19 +44,24 @@ def _assert_refused(world: World, outcome: Outcome, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit_bytes", "kept"),
-    [(100, set()), slow(LARGE_BYTES, {SMALL})],
-    ids=["no letter fits", "one of two fits"],
+    ("limit", "most", "why", "kept"),
+    [
+        slow("max_msg_size", 100, "message size exceeds maximum allowed", 0),
+        slow("max_msg_size", LARGE_BYTES, "message size exceeds maximum allowed", 1),
+        ("max_msgs", 1, "maximum messages exceeded", 1),
+        slow("max_bytes", LARGE_BYTES, "maximum bytes exceeded", 1),
+    ],
+    ids=["no letter fits", "one of two fits", "room for one", "too full for one of two"],
 )
-def test_a_letter_larger_than_its_stream_allows(make_world: MakeWorld, limit_bytes: int, kept: set[str]) -> None:
+def test_a_limit_that_an_operator_set(make_world: MakeWorld, limit: str, most: int, why: str, kept: int) -> None:
     """I1, I8: the batch does not advance, the next service does; with the limit gone each letter is there, once."""
     world = _world(make_world)
-    world.limit_stream(STREAM, max_msg_size=limit_bytes)
+    world.limit_stream(STREAM, **{limit: most})
     outcome = world.produce()
-    _assert_refused(world, outcome, "message size exceeds maximum allowed")
-    assert _kept(world) == kept
+    _assert_refused(world, outcome, why)
+    assert len(_kept(world)) == kept
     assert world.ordinal("PLAN") == world.sisu.greatest_ordinal("PLAN")
-    world.limit_stream(STREAM, max_msg_size=-1)
+    world.limit_stream(STREAM, **{limit: -1})
     history = world.check()
     assert {(letter.entity, letter.reason) for letter in history.kept_dead_letters} == {
         (SMALL, "rejected"),

@@ -31,7 +31,11 @@ async def test_the_streams_and_the_consumer_are_made_as_they_must_be(nats_uri: s
     for name in (keys.CHUNK_STREAM, keys.FEEDBACK_STREAM):
         assert (made[name].retention, made[name].discard) == (RetentionPolicy.WORK_QUEUE, DiscardPolicy.NEW)
     letters = made[keys.DEAD_LETTER_STREAM]
-    assert (letters.retention, letters.max_msgs_per_subject) == (RetentionPolicy.LIMITS, 1)
+    assert (letters.retention, letters.max_msgs_per_subject, letters.discard) == (
+        RetentionPolicy.LIMITS,
+        1,
+        DiscardPolicy.NEW,
+    )
     assert (consumer.config.durable_name, consumer.config.max_deliver) == ("ack-collector", -1)
     assert not consumer.config.backoff
 
