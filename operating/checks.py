@@ -54,7 +54,7 @@ async def _redis(settings: ProducerSettings, connected: Connections) -> list[Fin
     try:
         with redis_errors("the first contact"):
             await redis.ping()
-        lack, other = await look_at_redis(redis, settings.chosen_services())
+        lack, other = await look_at_redis(redis, settings.service_table())
         found = rights.finding("Redis", lack, "deploy/redis-users.acl")
         if other:
             text = f"it would refuse to work: {other}"

@@ -66,7 +66,7 @@ async def summary(client: Client, subject: str) -> Letter | None:
         return None
     try:
         letter = msgspec.json.decode(base64.b64decode(message["data"]), type=Letter)
-    except msgspec.DecodeError:  # somebody else's message
+    except (msgspec.DecodeError, UnicodeDecodeError):  # somebody else's message
         return None
     letter.subject, letter.sequence = subject, message["seq"]
     if letter.error and len(letter.error) > _ERROR_MAX_CHARACTERS:

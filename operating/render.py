@@ -13,7 +13,7 @@ from operating.findings import Finding
 from operating.letters import Letters
 from operating.plan import Plan
 from operating.snapshot import Snapshot, Verdict
-from shared.records import ProducerState, RunRecord
+from shared.records import BatchState, ProducerState, RunRecord
 from shared.services import Service
 
 _RESULT_STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -28,6 +28,8 @@ def status(snapshot: Snapshot, timezone: ZoneInfo) -> RenderableType:
     parts.append(_processes(snapshot))
     if snapshot.active and snapshot.active.run:
         parts.append(_run(snapshot, snapshot.active, snapshot.active.run, timezone))
+    if snapshot.active and snapshot.active.batch:
+        parts.append(_batch(snapshot, snapshot.active.batch))
     parts.append(_services(snapshot, timezone))
     if snapshot.runs:
         parts.append(_runs(snapshot.runs[:_RUNS_SHOWN], timezone))
@@ -63,18 +65,21 @@ def _run(snapshot: Snapshot, state: ProducerState, run: RunRecord, timezone: Zon
             words.append(f"{pace.entities_per_second:,.0f} a second")
         if pace.batch_ends_at:
             words.append(f"this batch until about {pace.batch_ends_at.astimezone(timezone):%H:%M:%S}")
-    line = Text(" · ".join(words))
-    service = snapshot.service(state.service)
-    if not (state.batch and service):
-        return line
+    return Text(" · ".join(words))
+
+
+def _batch(snapshot: Snapshot, batch: BatchState) -> RenderableType:
+    service = snapshot.service(batch.service)
+    if service is None:
+        return Text()
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
         "batch",
         ProgressBar(total=max(service.scheduled, 1), completed=service.updated, width=30),
         f"{service.updated}/{service.scheduled} settled, {service.outstanding_chunks} chunks outstanding"
-        + (f", sent again {state.batch.resends} times" if state.batch.resends else ""),
+        + (f", sent again {batch.resends} times" if batch.resends else ""),
     )
-    return Group(line, bar)
+    return bar
 
 
 def _services(snapshot: Snapshot, timezone: ZoneInfo) -> RenderableType:
@@ -158,7 +163,7 @@ def letters(found: Letters, timezone: ZoneInfo) -> RenderableType:
             _when(letter.failed_at, timezone),
             str(letter.count),
             f"{letter.entity_bytes:,}",
-            Text(" ".join((letter.error or "").split())),
+            Text("".join(filter(str.isprintable, " ".join((letter.error or "").split())))),
         )
     shown = len(found.letters)
     return Group(table, Text(f"{shown} of {found.total}: --limit shows more")) if shown < found.total else table

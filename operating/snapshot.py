@@ -150,6 +150,8 @@ async def _read_redis(redis: Redis, services: Sequence[Service], snapshot: Snaps
         counters, outstanding = ledgers[2 * number], ledgers[2 * number + 1]
         history = decode(ServiceHistory, histories.get(service.name)) or ServiceHistory()
         snapshot.services.append(_service(service, counters, outstanding, history, ended))
+        running = [snapshot.active.run] if snapshot.active and snapshot.active.run else []
+        snapshot.services[-1].entities_per_second = _last_rate([*running, *ended], service.name)
     snapshot.pace = _pace(snapshot)
 
 
@@ -176,7 +178,6 @@ def _service(
         last_failure_at=history.last_failure_at,
         last_failure=history.last_failure,
         recent_entities=recent,
-        entities_per_second=_last_rate(runs, service.name),
     )
 
 

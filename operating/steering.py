@@ -88,7 +88,7 @@ def rewind(
             chosen = service_named(settings, service)
             while await wishes.is_in_flight(connected.scripts.redis, chosen):
                 if not wait:
-                    raise wishes.in_flight(chosen)
+                    raise wishes.refused_in_flight(chosen)
                 await asyncio.sleep(_WAIT_SECONDS)
             done = await wishes.rewind(connected.scripts, chosen, to, by=who(), why=why)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import structlog
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,10 +26,13 @@ from operating.why import judge
 from operating.wishes import RefusedError
 from shared.broker import Broker
 from shared.errors import ProcessError, ServiceFailedError
+from shared.events import Event
 from shared.records import Record, encode
 from shared.redis_client import Scripts
 from shared.services import Service
 from shared.settings import ProducerSettings
+
+log = structlog.get_logger()
 
 _PAGE = Path(__file__).with_name("page")
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -148,7 +152,7 @@ class Explorer:
         service = self._service(request.path_params["service"])
         wish = await _body(request, _Rewind)
         if await wishes.is_in_flight(self.scripts.redis, service):
-            raise wishes.in_flight(service)
+            raise wishes.refused_in_flight(service)
         done = await wishes.rewind(self.scripts, service, wish.to, by=_BY, why=wish.why)
         return _done(done)
 
@@ -201,6 +205,9 @@ class Explorer:
                 return _error(503, str(error))
             except HTTPException as error:
                 return _error(error.status_code, error.detail)
+            except Exception as error:  # noqa: BLE001 - a defect here is no reason for the import to end
+                log.error(Event.PAGE_FAILED, reason=type(error).__name__, path=request.scope["route"].path)
+                return _error(500, "this is a defect of the importer; its log says page_failed")
 
         return answering
 
@@ -225,6 +232,8 @@ async def _body(request: Request, kind: type[Any]) -> Any:
         raise HTTPException(415, "a body is JSON, and Content-Type says so")
     try:
         return msgspec.json.decode(body, type=kind)
+    except UnicodeDecodeError:
+        raise HTTPException(400, "the body cannot be used: it is not UTF-8") from None
     except msgspec.DecodeError as error:
         raise HTTPException(400, f"the body cannot be used: {error}") from None
 

@@ -83,7 +83,7 @@ async def is_in_flight(redis: Redis, service: Service) -> bool:
     return any(state and state.batch and state.batch.service == service.name for state in states)
 
 
-def in_flight(service: Service) -> RefusedError:
+def refused_in_flight(service: Service) -> RefusedError:
     """What to raise where it is."""
     return RefusedError(
         f"a batch of {service.name} is in flight: try again when it is through (on the command line --wait waits for "

@@ -87,19 +87,22 @@ class Control:
             self.run_of = frozenset()
         return ALL if wished & ALL else wished
 
-    async def rewound(self, service: Service, ordinal: int) -> Rewind | None:
-        """The last rewind of a service, if it led to this ordinal. Raises DependencyLostError."""
+    async def rewound(self, service: Service, ordinal: int, since: datetime) -> Rewind | None:
+        """The last rewind of a service, if it led to this ordinal after `since`. Raises DependencyLostError."""
         with redis_errors("the rewinds"):
             done = [decode(Rewind, text) for text in await self._redis.lrange(keys.REWINDS, 0, -1)]
         last = next((rewind for rewind in done if rewind and rewind.service == service.name), None)
-        return last if last and last.to_ordinal == ordinal else None
+        return last if last and last.to_ordinal == ordinal and last.at > since else None
 
     async def answer_retry(self, subject: str, note: RetryNote) -> None:
         """Say what came of a dead letter that was to be sent again. Raises DependencyLostError."""
         with redis_errors("a request to send a dead letter again"):
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.hset(keys.RETRY_REQUESTS, subject, encode(note))
-                if not self.retries.keys() - {subject}:  # else it would take along what is still wished
-                    pipeline.expire(keys.RETRY_REQUESTS, _RETRY_OUTCOME_SECONDS)
-                await pipeline.execute()
+                pipeline.expire(keys.RETRY_REQUESTS, _RETRY_OUTCOME_SECONDS)
+                pipeline.hgetall(keys.RETRY_REQUESTS)
+                *_, kept = await pipeline.execute()
+            notes = [decode(RetryNote, text) for text in kept.values()]
+            if any(each and not each.outcome for each in notes):
+                await self._redis.persist(keys.RETRY_REQUESTS)  # what is still wished waits as long as it must
         self.retries.pop(subject, None)

@@ -147,8 +147,10 @@ def without_answer(error: requests.exceptions.RequestException, timeout_seconds:
         return TransientError(f"no answer within {timeout_seconds:g} s", becomes=SisuUnreachableError, kind="timeout")
     # A connection that was made, and broke before an answer, may have broken for what was asked.
     was_made = any(isinstance(cause, ProtocolError) for cause in error.args)
-    becomes = SisuUnreachableError if was_made else SisuAbsentError
-    return TransientError(f"no connection: {innermost(error)}", becomes=becomes, kind="connection")
+    if was_made:
+        reason = f"the connection broke: {innermost(error)}"
+        return TransientError(reason, becomes=SisuUnreachableError, kind="connection")
+    return TransientError(f"no connection: {innermost(error)}", becomes=SisuAbsentError, kind="connection")
 
 
 async def in_thread(work: Callable[[threading.Event], Answer]) -> Answer:

@@ -142,7 +142,7 @@ def _never_active(stop: Stop) -> int:
 
 
 def _begin_metrics(services: Sequence[str]) -> None:
-    """Show everything that the alerts and the dashboard look for, before it happens for the first time."""
+    """Show what matters the first time it happens, before it does."""
     metrics.begin_at_zero(metrics.ENTITIES, services)
     metrics.begin_at_zero(metrics.BATCHES, services, ["advanced", "superseded"])
     metrics.begin_at_zero(metrics.CHUNKS, services, Why)

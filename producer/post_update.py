@@ -5,6 +5,7 @@ import structlog
 from producer.publisher import Publisher
 from shared import keys
 from shared.broker import BrokerRefusedError
+from shared.errors import DependencyLostError
 from shared.events import Event
 from shared.redis_client import Scripts, redis_errors
 
@@ -39,3 +40,7 @@ class PostUpdate:
             log.error(Event.POST_UPDATE_REFUSED, reason=str(error))
             return
         log.info(Event.POST_UPDATE_SENT)
+        try:
+            await self._publisher.take_back_post_updates()
+        except DependencyLostError as error:  # a connection that is really lost ends the process by itself
+            log.warning(Event.POST_UPDATES_KEPT, reason=str(error))

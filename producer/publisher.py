@@ -71,13 +71,13 @@ class Publisher:
         await self._broker.take_back(service.channel)
 
     async def publish_post_update(self, run_id: str) -> None:
-        """Tell mankelis that everything of a run is stored.
-
-        What tells the same of an earlier run, and was taken by nobody, is taken back: it must not pile up.
-        """
+        """Tell mankelis that everything of a run is stored."""
         await self._broker.publish(
             keys.CHUNK_STREAM, keys.POST_UPDATE_SUBJECT, encode_post_update(run_id), f"post-update:{run_id}"
         )
+
+    async def take_back_post_updates(self) -> None:
+        """Remove what tells mankelis of earlier runs, and was taken by nobody: it must not pile up."""
         await self._broker.take_back(keys.POST_UPDATE_SUBJECT, keep=1)
 
 

@@ -82,7 +82,7 @@ class DeadLetterRetrier:
             return "gone", "there is no such dead letter any more"
         try:
             letter = msgspec.json.decode(stored.data, type=_Letter)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return "undecided", "it is not a dead letter of this importer"
         service, ledger = self._ledgers.get(letter.service, (None, None))
         if service is None or ledger is None:

@@ -20,7 +20,7 @@ from shared import metrics
 from shared.errors import ServiceFailedError, ServiceForbiddenError, SisuUnreachableError, Stopped, SupersededError
 from shared.events import Event
 from shared.ledger import Ledger
-from shared.records import ServiceOutcome, Trigger
+from shared.records import ServiceOutcome, Trigger, now
 from shared.services import Service
 from shared.stop import Stop
 
@@ -56,7 +56,8 @@ class Runner:
         self._stop = stop
         self._forbidden: set[Service] = set()
         self._unreachable: set[str] = set()
-        self._last_ordinals: dict[Service, int] = {}
+        self._last_ordinals: dict[Service, tuple[int, datetime]] = {}
+        """With the time at which it was so."""
 
     async def forget_one_time_services(self) -> None:
         """Have the one-time services fetched anew: called once per start. Raises DependencyLostError."""
@@ -197,7 +198,7 @@ class Runner:
             metrics.ORDINAL.labels(service.name).set(batch.greatest_ordinal)
             totals.add(imported, batch.greatest_ordinal)
             self._journal.batch_settled(imported.entities)
-            self._last_ordinals[service] = batch.greatest_ordinal
+            self._last_ordinals[service] = batch.greatest_ordinal, now()
         return batch.has_more
 
     async def _fetch_ahead_of(self, following: Sequence[Service]) -> None:
@@ -215,13 +216,13 @@ class Runner:
 
     async def _ordinal(self, service: Service) -> int:
         ordinal = await self._ledgers[service].ordinal()
-        last = self._last_ordinals.get(service, 0)
+        last, since = self._last_ordinals.get(service, (0, now()))
         if ordinal < last:
-            if rewind := await self._control.rewound(service, ordinal):
+            if rewind := await self._control.rewound(service, ordinal, since):
                 log.info(Event.ORDINAL_REWOUND, last=last, now=ordinal, by=rewind.by, reason=rewind.why)
             else:
                 log.error(Event.ORDINAL_LOST, last=last, now=ordinal)
-        self._last_ordinals[service] = ordinal
+        self._last_ordinals[service] = ordinal, now()
         return ordinal
 
 

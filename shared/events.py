@@ -111,6 +111,8 @@ class Event(StrEnum):
     """They were not, since their work after an earlier run still goes on."""
     POST_UPDATE_REFUSED = "post_update_refused"
     """NATS did not take the message that tells them; the next complete run sends another."""
+    POST_UPDATES_KEPT = "post_updates_kept"
+    """What told them of earlier runs, and was taken by nobody, could not be taken back: it piles up."""
     POST_UPDATE_FINISHED = "post_update_finished"
     """They have told that this work is done."""
 

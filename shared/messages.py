@@ -132,6 +132,6 @@ def _failures(earlier: bytes | None) -> tuple[str | None, int]:
         return None, 0
     try:
         letter = msgspec.json.decode(earlier, type=_EarlierLetter)
-    except msgspec.DecodeError:  # somebody else's message
+    except (msgspec.DecodeError, UnicodeDecodeError):  # somebody else's message
         return None, 0
     return letter.firstFailedAt or letter.failedAt, letter.count

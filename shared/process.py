@@ -5,6 +5,7 @@ dependency is lost. 4: the event loop was stuck.
 """
 
 import asyncio
+import os
 import traceback
 from collections.abc import Callable, Coroutine
 
@@ -48,5 +49,8 @@ def run_process(
         places = [
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
         ]
-        log.critical(Event.CRASHED, reason=type(error).__name__, places=places, exit_code=CRASHED)
+        reason = type(error).__name__
+        if isinstance(error, OSError) and error.errno:  # of the machine, which may be all that is wrong
+            reason += f": {os.strerror(error.errno)}"
+        log.critical(Event.CRASHED, reason=reason, places=places, exit_code=CRASHED)
         return CRASHED

@@ -68,7 +68,7 @@ class BatchState(Record, kw_only=True):
     chunks: int
     begun_at: datetime
     changed_at: datetime
-    """When something of it last settled, or was split or sent again."""
+    """When something of it last settled or was split."""
     resends: int = 0
 
 

@@ -4,6 +4,7 @@ Errors of redis-py are translated here and go no further: a refused credential i
 after the client's own retries, a DependencyLostError.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 SCHEMES = ("redis", "rediss", *SENTINEL_SCHEMES)
 
 _REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
+_COMMAND = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 _SENTINEL_PORT = 26379
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _REPLY_TIMEOUT_SECONDS = 10.0
@@ -141,9 +143,11 @@ def redis_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        # A pipeline names the command with its arguments, which may be anything.
+        text = _COMMAND.sub("", str(error)) or type(error).__name__
         if variables := _what_to_check(error):
-            raise ConfigurationError(f"Redis refused {doing}: {error}; check {variables}") from error
-        raise DependencyLostError(f"Redis is lost ({doing}): {error or type(error).__name__}") from error
+            raise ConfigurationError(f"Redis refused {doing}: {text}; check {variables}") from error
+        raise DependencyLostError(f"Redis is lost ({doing}): {text}") from error
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ function drawServices(next) {
     row.classList.toggle("current", current);
     const [ordinal, batch, rate, plot, success, failure, dead] = [...row.cells].slice(1);
     set(ordinal, service.ordinal === null ? "–" : String(service.ordinal));
-    drawBatch(batch, service, current && state.batch);
+    drawBatch(batch, service, state?.batch?.service === service.name);
     set(rate, service.entitiesPerSecond === null ? "" : number(Math.round(service.entitiesPerSecond)));
     drawPlot(plot, service);
     set(success, when(service.lastSuccessAt));

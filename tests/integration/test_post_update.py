@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from producer import post_update as module
 from producer.post_update import EXPIRY_SECONDS, PostUpdate
 from producer.publisher import Publisher
 from shared import keys
 from shared.broker import Broker
+from shared.errors import DependencyLostError
 from shared.redis_client import Scripts
 from shared.redis_client import make_redis as connect
 from tests.support.brokers import CHANNELS, connected
@@ -103,3 +105,19 @@ async def test_repeating_it_sends_it_once(nats_uri: str, redis_uri: str) -> None
         await post_update.send("run-1")
         await post_update.send("run-1")
         assert len(await sent(broker)) == 1
+
+
+async def test_what_cannot_be_tidied_ends_nothing(
+    nats_uri: str, redis_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who may not purge has sent the post-update all the same, and is told what that costs."""
+
+    async def refused(*_: object, **__: object) -> None:
+        raise DependencyLostError("NATS JetStream did not answer")
+
+    async with post_updates(nats_uri, redis_uri) as (post_update, broker, _):
+        monkeypatch.setattr(broker, "take_back", refused)
+        with capture_logs() as logged:
+            await post_update.send("run-1")
+        assert await sent(broker) == [{"success": True, "runId": "run-1"}]
+    assert [event["event"] for event in logged] == ["post_update_sent", "post_updates_kept"]

@@ -4,7 +4,12 @@ import json
 
 import pytest
 import requests
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from structlog.testing import capture_logs
 
+from operating.web import Explorer
 from shared import keys
 from shared.records import BatchState, Beat, ProducerState, encode, now
 from tests.support.installation import Installation
@@ -187,6 +192,28 @@ def test_no_service_is_rewound_under_a_batch_of_it(installation: Installation, a
     assert installation.redis.get("LATEST_PERSON_ORDINAL") == "500"
     assert post(address + "/reset/PLAN", **bearer()).status_code == 200
     assert not installation.redis.exists("LATEST_PLAN_ORDINAL")
+
+
+def test_a_body_that_is_no_text_is_refused(address: str) -> None:
+    """Bytes that are no UTF-8 are a mistake of who sent them, and no defect."""
+    headers = bearer() | {"Content-Type": "application/json"}
+    answer = requests.post(address + "/api/pause", data=b'{"why":"\xff"}', headers=headers, timeout=TIMEOUT_SECONDS)
+    assert (answer.status_code, answer.json()) == (400, {"error": "the body cannot be used: it is not UTF-8"})
+
+
+async def test_what_nobody_foresaw_is_logged_and_told() -> None:
+    """By the name of its type only, for what an error says may quote what was asked."""
+
+    async def work(_: Request) -> Response:
+        raise KeyError("Ada Lovelace")
+
+    route = Route("/api/status", work)
+    with capture_logs() as logged:
+        answer = await Explorer._answering(work)(Request({"type": "http", "route": route, "headers": []}))
+    assert (answer.status_code, b"page_failed" in answer.body) == (500, True)
+    [event] = logged
+    assert (event["event"], event["reason"], event["path"]) == ("page_failed", "KeyError", "/api/status")
+    assert "Ada" not in str(event) + str(answer.body)
 
 
 def test_a_form_of_another_page_is_no_json(address: str) -> None:
