@@ -5,7 +5,8 @@ into SQLite; and the producer and collectors under supervisord, by the same supe
 run is complete, the store is compared with what SISU has: exit code 0 if they agree, 1 if not, or if it took too long.
 
 Kill what you like meanwhile, the verdict must not change: supervisord brings back the producer and the collectors, and
-this program its mankelis. `DEMO=stay` lets it run on, with changes trickling in and a run every 15 seconds.
+this program its mankelis. `DEMO=stay` lets it run on, with changes trickling in and a run every 15 seconds;
+`DEMO_REJECT` has ids of entities that its mankelis reject then, with commas.
 `.demo/` has the store, the log and, in `.demo/env`, the addresses.
 """
 
@@ -83,10 +84,11 @@ def world(*, stay: bool) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def mankelis(environment: dict[str, str], db: Path) -> Iterator[None]:
-    """Some mankelis; one that dies is replaced."""
+def mankelis(environment: dict[str, str], db: Path, rejected: Sequence[str] = ()) -> Iterator[None]:
+    """Some mankelis, which reject entities with these ids; one that dies is replaced."""
     command = [sys.executable, "-m", "demo.mankeli", "--db", str(db)]
     command += ["--ack-wait-seconds", str(_MANKELI_ACK_WAIT_SECONDS)]
+    command += [word for entity in rejected for word in ("--fail-id", entity)]
     over = threading.Event()
 
     def start() -> "subprocess.Popen[bytes]":
@@ -207,7 +209,12 @@ def main() -> int:
             port = os.environ.get("PORT") or "3002"
             console.print(f"The page: http://127.0.0.1:{port}/, with the token {environment['EXPLORER_TOKEN']}")
             console.print("In another terminal: . .venv/bin/activate; . .demo/env; importer status --watch")
-        with mankelis(environment, db), supervisord(environment) as events, contextlib.suppress(KeyboardInterrupt):
+        rejected = os.environ.get("DEMO_REJECT", "").split(",") if stay else []
+        with (
+            mankelis(environment, db, rejected),
+            supervisord(environment) as events,
+            contextlib.suppress(KeyboardInterrupt),
+        ):
             complete = watch(board, events, environment["REDIS_URI"], stay=stay)
         if stay:
             return 0

@@ -86,7 +86,7 @@ async def _redis_server(redis: Redis) -> Finding:
 async def _nats(settings: ProducerSettings, connected: Connections) -> list[Finding]:
     client = connected.nats
     if client is None:
-        return [Finding(subject="NATS", result="error", text=f"cannot be reached: {connected.nats_error}")]
+        return [Finding(subject="NATS", result="error", text=connected.nats_error or "")]
     if client.max_payload < LEAST_MAX_PAYLOAD_BYTES:
         text = f"max_payload is {client.max_payload} bytes: {LEAST_MAX_PAYLOAD_BYTES} are needed at least"
         return [Finding(subject="NATS", result="error", text=text)]

@@ -15,7 +15,7 @@ from operating.snapshot import Snapshot, take_snapshot
 from operating.why import judge
 from shared.errors import ConfigurationError, ImporterError, ProcessError
 from shared.log import configure_logging
-from shared.services import Service
+from shared.services import Service, load_services
 from shared.settings import OperatorSettings, read_settings
 
 NO = 1
@@ -59,8 +59,13 @@ def end_with(code: int) -> None:
 def show(what: object) -> None:
     if isinstance(what, bytes):
         print(what.decode(), flush=True)
-    else:
+    elif sys.stdout.isatty():
         console.print(what, markup=False)
+    else:
+        with console.capture() as lines:
+            console.print(what, markup=False)
+        # Columns are filled up with blanks, which wrap on a narrow screen.
+        print("\n".join(line.rstrip() for line in lines.get().splitlines()), flush=True)
 
 
 async def look_around(settings: OperatorSettings, connected: Connections) -> Snapshot:
@@ -69,6 +74,14 @@ async def look_around(settings: OperatorSettings, connected: Connections) -> Sna
         snapshot.nats_error = connected.nats_error
     judge(snapshot, settings.timezone)
     return snapshot
+
+
+async def nobody_to_do_it(settings: OperatorSettings, connected: Connections) -> str | None:
+    """Why a wish for a producer will wait, in words; None where one will take it up."""
+    snapshot = await look_around(settings, connected)
+    if snapshot.active is None:
+        return "no producer is active now"
+    return "the import is paused: it begins after `importer resume`" if snapshot.paused else None
 
 
 def reachable(snapshot: Snapshot) -> int:
@@ -82,6 +95,21 @@ def service_named(settings: OperatorSettings, name: str) -> Service:
         if service.name == name.upper():
             return service
     raise ConfigurationError(f"there is no service {name}; the table has {', '.join(each.name for each in table)}")
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """A number of things."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def complete_service(begun: str) -> list[str]:
+    """Names of services of the built-in table, for a shell: settings may not be there."""
+    return [service.name for service in load_services() if service.name.startswith(begun.upper())]
+
+
+def hint(text: str) -> None:
+    """Tell on stderr what a command waits for, or what it will not bring about by itself."""
+    print(f"importer: {text}", file=sys.stderr, flush=True)
 
 
 def who() -> str:

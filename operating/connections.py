@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import nats.errors
 from nats.aio.client import Client
 
-from shared.broker import client_options, describe
+from shared.broker import addresses, client_options, describe
 from shared.errors import DependencyLostError
 from shared.redis_client import Scripts, make_redis
 from shared.settings import CommonSettings
@@ -30,7 +30,7 @@ class Connections:
     def need_nats(self) -> Client:
         """The connection to NATS. Raises DependencyLostError where there is none."""
         if self.nats is None:
-            raise DependencyLostError(f"NATS cannot be reached: {self.nats_error}")
+            raise DependencyLostError(self.nats_error or "")
         return self.nats
 
 
@@ -49,7 +49,8 @@ async def connections(settings: CommonSettings) -> AsyncIterator[Connections]:
                 **client_options(settings, "operator"), allow_reconnect=False, connect_timeout=3, error_cb=keep
             )
     except (nats.errors.Error, TimeoutError, OSError) as error:
-        failed: str | None = describe(errors[-1] if errors else error)
+        reason = describe(errors[-1] if errors else error)
+        failed: str | None = f"NATS at {addresses(settings)} cannot be reached: {reason}"
     else:
         failed = None
     try:

@@ -7,7 +7,17 @@ import msgspec
 import typer
 
 from operating import letters, render, wishes
-from operating.command import NO, AsJson, run_command, service_named, show, who
+from operating.command import (
+    NO,
+    AsJson,
+    hint,
+    nobody_to_do_it,
+    plural,
+    run_command,
+    service_named,
+    show,
+    who,
+)
 from operating.connections import Connections
 from shared.errors import ConfigurationError
 from shared.settings import OperatorSettings
@@ -63,7 +73,9 @@ def retry(
     wait: Annotated[bool, typer.Option("--wait", help="Until the producer has dealt with all of them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have letters sent again, if SISU still has just this version; one that changed since is obsolete, and closed.
+    """Have letters sent again.
+
+    If SISU still has just this version; one that changed since is obsolete, and closed.
 
     Example: `importer dead-letters retry --service PERSON --wait`
     """
@@ -71,10 +83,14 @@ def retry(
     async def act(settings: OperatorSettings, connected: Connections) -> int:
         chosen = await _chosen_letters(settings, connected, subjects, service)
         await wishes.request_retries(connected.scripts.redis, chosen, who())
-        if not wait:
-            show(msgspec.json.encode({"asked": len(chosen)}) if as_json else f"asked for, {len(chosen)} of them")
-            return 0
-        return await _outcomes(connected, chosen, as_json=as_json)
+        waits_for = await nobody_to_do_it(settings, connected)
+        if wait:
+            if waits_for:
+                hint(waits_for)
+            return await _outcomes(connected, chosen, as_json=as_json)
+        asked = f"asked for {plural(len(chosen), 'dead letter')}; {waits_for or 'a producer is active'}"
+        show(msgspec.json.encode({"asked": len(chosen), "waitsFor": waits_for}) if as_json else asked)
+        return NO if waits_for else 0
 
     run_command(act)
 
@@ -112,7 +128,8 @@ def drop(
         chosen = await _chosen_letters(settings, connected, subjects, service)
         if not yes and as_json:
             raise ConfigurationError("with --json nobody is asked: say --yes, too")
-        if not yes and not await asyncio.to_thread(typer.confirm, f"Remove {len(chosen)} dead letters for good?"):
+        count = plural(len(chosen), "dead letter")
+        if not yes and not await asyncio.to_thread(typer.confirm, f"Remove {count} for good?"):
             return NO
         dropped = [await letters.drop_letter(connected.need_nats(), subject) for subject in chosen]
         show(msgspec.json.encode({"dropped": sum(dropped)}) if as_json else f"dropped {sum(dropped)}")
@@ -127,6 +144,9 @@ async def _chosen_letters(
     if bool(subjects) == bool(service):
         raise ConfigurationError("name either subjects of dead letters, or a service with --service")
     if subjects:
+        for subject in subjects:
+            if await letters.read_letter(connected.need_nats(), subject) is None:
+                raise wishes.RefusedError(f"there is no dead letter {subject}: nothing was done")
         return subjects
     channel = service_named(settings, service or "").channel
     chosen = await letters.subjects(connected.need_nats(), channel)

@@ -60,7 +60,9 @@ async def list_letters(client: Client, channel: str | None = None, limit: int = 
 
 
 async def summary(client: Client, subject: str) -> Letter | None:
-    """What is known of one dead letter; None where there is none."""
+    """What is known of one dead letter; None where there is none. A pattern names none."""
+    if not keys.is_dead_letter_subject(subject):
+        return None
     message = await _message(client, subject)
     if message is None:
         return None
@@ -75,8 +77,8 @@ async def summary(client: Client, subject: str) -> Letter | None:
 
 
 async def read_letter(client: Client, subject: str) -> bytes | None:
-    """The whole letter, as JSON: personal data. None where there is none."""
-    message = await _message(client, subject)
+    """The whole letter, as JSON: personal data. None where there is none. A pattern names none."""
+    message = await _message(client, subject) if keys.is_dead_letter_subject(subject) else None
     return base64.b64decode(message["data"]) if message else None
 
 

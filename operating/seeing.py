@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from statistics import median
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,10 +13,12 @@ from operating import checks, plan, render
 from operating.command import (
     NO,
     AsJson,
+    complete_service,
     console,
     end_with,
     guarded,
     look_around,
+    plural,
     reachable,
     run_command,
     service_named,
@@ -33,7 +36,12 @@ _WATCH_SECONDS = 1.0
 
 app = typer.Typer()
 
-ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Its name, as `importer services` lists it.")]
+ServiceName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SERVICE", help="Its name, as `importer services` lists it.", autocompletion=complete_service
+    ),
+]
 
 
 @app.command()
@@ -42,7 +50,9 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on until interrupted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The run in progress, each service, the processes, the last runs.
+    """How far the run is, and how each service fares.
+
+    The run in progress, each service, the processes, the last runs.
 
     Examples: `importer status --watch`; `importer status --json | jq .verdict.code`
     """
@@ -56,7 +66,8 @@ def status(
             return await _watch_lines(settings, connected, as_json=as_json)
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
-                live.update(render.status(await look_around(settings, connected), settings.timezone), refresh=True)
+                snapshot = await look_around(settings, connected)
+                live.update(render.status(snapshot, settings.timezone, console.height), refresh=True)
                 await asyncio.sleep(_WATCH_SECONDS)
 
     run_command(look)
@@ -70,17 +81,21 @@ async def _watch_lines(settings: OperatorSettings, connected: Connections, *, as
         verdict, pace = snapshot.verdict, snapshot.pace
         now = (verdict and verdict.sentence, pace and pace.entities)
         if now != last:
-            line = f"{snapshot.at:%H:%M:%S} {now[0]}" + (f" {now[1]} entities in this run" if pace else "")
-            show(to_json(snapshot) if as_json else line)
+            done = f" · {plural(pace.entities, 'entity', 'entities')} in this run" if pace else ""
+            show(
+                to_json(snapshot) if as_json else f"{snapshot.at.astimezone(settings.timezone):%H:%M:%S} {now[0]}{done}"
+            )
             last = now
         await asyncio.sleep(_WATCH_SECONDS)
 
 
 @app.command()
 def why(*, as_json: AsJson = False) -> None:
-    """Why it stands still, or that it does not, in a sentence. Exit code 1 where somebody should do something.
+    """Why it stands still, if it does.
 
-    Example: `importer why || mail -s "importer" operators@example.org < /dev/null`
+    A sentence, and what to do about it. Exit code 1 where somebody should do something.
+
+    Example: `said=$(importer why) || echo "$said" | mail -s importer operators@example.org`
     """
 
     async def look(settings: OperatorSettings, connected: Connections) -> int:
@@ -101,7 +116,9 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every setting, Redis, NATS and each API of SISU, all findings at once. Exit code 1 if one is an error.
+    """Look at all that an import needs.
+
+    Every setting, Redis, NATS and each API of SISU, all findings at once. Exit code 1 if one is an error.
 
     Examples: `importer check`; as a health check of a container: `importer check --alive --process producer`
     """
@@ -109,6 +126,8 @@ def check(
     async def look(_: OperatorSettings, connected: Connections) -> int:
         return report(await checks.alive(connected, process), as_json=as_json)
 
+    if process and not alive:
+        raise typer.BadParameter("goes with --alive", param_hint="--process")
     if alive:
         run_command(look)
     else:
@@ -124,7 +143,7 @@ def services(*, as_json: AsJson = False) -> None:
 
     def listing() -> int:
         table = read_settings(OperatorSettings).service_table()
-        show(msgspec.json.encode(table) if as_json else render.services(table))
+        show(render.services_json(table) if as_json else render.services(table))
         return 0
 
     end_with(guarded(listing))
@@ -137,7 +156,9 @@ def plan_command(
     since: Annotated[int | None, typer.Option(min=0, help="From this ordinal; else from the service's own.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What an import of a service would mean: walks its feed at SISU, and publishes and stores nothing.
+    """What an import of a service would mean.
+
+    Walks its feed at SISU, and publishes and stores nothing.
 
     Example: `importer plan PERSON --since 0`
     """
@@ -148,11 +169,13 @@ def plan_command(
         producer = read_settings(ProducerSettings)
         sisu = SisuClient(producer, CodebookCache(connected.scripts.redis))
         max_bytes = connected.need_nats().max_payload - HEADERS_MAX_BYTES
-        speed = _speed(await look_around(settings, connected), chosen.name)
+        speed = _speed(await look_around(settings, connected), chosen.name, producer.fetch_amount)
         found = plan.Plan(service=chosen.name, since=ordinal, ordinal=ordinal)
         async for found in plan.walk(sisu, chosen, ordinal, producer.max_chunk_size, max_bytes):
             if sys.stderr.isatty():
                 print(f"\r{found.pages} pages, {found.entities} entities", end="", file=sys.stderr)
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         found.import_seconds = found.entities / speed if speed else None
         show(msgspec.json.encode(found) if as_json else render.plan(found))
         return 0
@@ -165,8 +188,12 @@ def report(found: list[Finding], *, as_json: bool) -> int:
     return NO if any(finding.result == "error" for finding in found) else 0
 
 
-def _speed(snapshot: Snapshot, service: str) -> float | None:
-    """Entities a second, over the runs that are remembered; None where none had any."""
-    outcomes = [each for run in snapshot.runs for each in run.outcomes if each.service == service and each.entities]
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    return sum(outcome.entities for outcome in outcomes) / seconds if seconds else None
+def _speed(snapshot: Snapshot, service: str, page: int) -> float | None:
+    """Entities a second: the median of the runs that are remembered; None where none had any.
+
+    Runs of less than a page say little, and count only where there are no others.
+    """
+    outcomes = [each for run in snapshot.runs for each in run.outcomes if each.service == service and each.seconds]
+    speeds = [each.entities / each.seconds for each in outcomes if each.entities >= page]
+    speeds = speeds or [each.entities / each.seconds for each in outcomes if each.entities]
+    return median(speeds) if speeds else None

@@ -7,7 +7,18 @@ import msgspec
 import typer
 
 from operating import wishes
-from operating.command import NO, AsJson, Why, look_around, run_command, service_named, show, who
+from operating.command import (
+    NO,
+    AsJson,
+    Why,
+    complete_service,
+    hint,
+    nobody_to_do_it,
+    run_command,
+    service_named,
+    show,
+    who,
+)
 from operating.connections import Connections
 from shared.errors import ConfigurationError
 from shared.records import Rewind
@@ -20,7 +31,12 @@ app = typer.Typer()
 
 @app.command()
 def run(
-    *, service: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None
+    *,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one; may be given several times.", autocompletion=complete_service),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have a run begin now, or after the one that goes on.
 
@@ -30,15 +46,19 @@ def run(
     async def act(settings: OperatorSettings, connected: Connections) -> int:
         chosen = [service_named(settings, name) for name in service or []]
         await wishes.request_run(connected.scripts.redis, chosen, who())
-        snapshot = await look_around(settings, connected)
-        show("asked for; " + ("a producer is active" if snapshot.active else "no producer is active now"))
-        return 0 if snapshot.active else NO
+        waits_for = await nobody_to_do_it(settings, connected)
+        show(
+            msgspec.json.encode({"asked": True, "waitsFor": waits_for})
+            if as_json
+            else f"asked for; {waits_for or 'a producer is active'}"
+        )
+        return NO if waits_for else 0
 
     run_command(act)
 
 
 @app.command()
-def pause(*, why: Why = "") -> None:
+def pause(*, why: Why = "", as_json: AsJson = False) -> None:
     """Begin nothing after the batch in flight, until `importer resume`.
 
     Example: `importer pause --why "upgrade"`
@@ -46,18 +66,20 @@ def pause(*, why: Why = "") -> None:
 
     async def act(_: OperatorSettings, connected: Connections) -> int:
         await wishes.pause(connected.scripts.redis, who(), why)
-        show("paused; a batch in flight is settled first")
+        show(b'{"paused":true}' if as_json else "paused; a batch in flight is settled first")
         return 0
 
     run_command(act)
 
 
 @app.command()
-def resume() -> None:
+def resume(*, as_json: AsJson = False) -> None:
     """Let a paused import go on."""
 
     async def act(_: OperatorSettings, connected: Connections) -> int:
-        show("resumed" if await wishes.resume(connected.scripts.redis) else "it was not paused")
+        was_paused = await wishes.resume(connected.scripts.redis)
+        said = "resumed" if was_paused else "it was not paused"
+        show(msgspec.json.encode({"wasPaused": was_paused}) if as_json else said)
         return 0
 
     run_command(act)
@@ -65,15 +87,22 @@ def resume() -> None:
 
 @app.command()
 def rewind(
-    service: Annotated[str | None, typer.Argument(metavar="SERVICE")] = None,
+    service: Annotated[
+        str | None,
+        typer.Argument(metavar="SERVICE", help="Its name; none with --undo.", autocompletion=complete_service),
+    ] = None,
     *,
-    to: Annotated[int, typer.Option(min=0, help="The ordinal to go back to; 0 imports everything anew.")] = 0,
+    to: Annotated[
+        int | None, typer.Option(min=0, help="The ordinal to go back to; without it 0, so all is imported anew.")
+    ] = None,
     why: Why = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a batch in flight, instead of refusing.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last rewind back.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set a service's ordinal back, so that what changed after it is imported once more.
+    """Set a service's ordinal back.
+
+    What changed after it is imported once more.
 
     Examples: `importer rewind PERSON --why "restored a backup"`; `importer rewind PERSON --to 41200`;
     `importer rewind --undo`
@@ -81,16 +110,21 @@ def rewind(
 
     async def act(settings: OperatorSettings, connected: Connections) -> int:
         if undo:
-            if service:
-                raise ConfigurationError("--undo takes the last rewind back, whichever service it was of: name none")
+            if service or to is not None:
+                raise ConfigurationError(
+                    "--undo takes the last rewind back, whichever service it was of: name no service and no ordinal"
+                )
             done = await wishes.undo_rewind(connected.scripts, settings.service_table(), by=who())
         elif service:
-            chosen = service_named(settings, service)
+            chosen, waiting = service_named(settings, service), False
             while await wishes.is_in_flight(connected.scripts.redis, chosen):
                 if not wait:
                     raise wishes.refused_in_flight(chosen)
+                if not waiting:
+                    hint(f"waiting for the batch of {chosen.name} that is in flight")
+                waiting = True
                 await asyncio.sleep(_WAIT_SECONDS)
-            done = await wishes.rewind(connected.scripts, chosen, to, by=who(), why=why)
+            done = await wishes.rewind(connected.scripts, chosen, to or 0, by=who(), why=why)
         else:
             raise ConfigurationError("name a service: `importer services` lists them")
         show(msgspec.json.encode(done) if as_json else _said(done))

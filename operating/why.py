@@ -21,6 +21,8 @@ def judge(snapshot: Snapshot, timezone: ZoneInfo) -> None:
     """Put the verdict into a snapshot, and the time zone that its times are told in."""
     snapshot.timezone = timezone.key
     snapshot.verdict = explain(snapshot, timezone)
+    if snapshot.pace and not snapshot.verdict.well:
+        snapshot.pace.batch_ends_at = None  # nobody knows
 
 
 def explain(snapshot: Snapshot, timezone: ZoneInfo) -> Verdict:

@@ -86,8 +86,8 @@ async def is_in_flight(redis: Redis, service: Service) -> bool:
 def refused_in_flight(service: Service) -> RefusedError:
     """What to raise where it is."""
     return RefusedError(
-        f"a batch of {service.name} is in flight: try again when it is through (on the command line --wait waits for "
-        "that), or pause first"
+        f"a batch of {service.name} is in flight: try again when it is through (`importer rewind --wait` does), "
+        "or pause first"
     )
 
 

@@ -13,6 +13,7 @@ Traps that shape it, seen with nats-py 2.16 and nats-server 2.15:
 """
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Sequence
@@ -112,8 +113,7 @@ class Broker:
 
     @property
     def _where(self) -> str:
-        addresses = self._settings.nats_uri.get_secret_value().split(",")
-        return ", ".join(urlsplit(address.strip()).netloc.rpartition("@")[2] for address in addresses)
+        return addresses(self._settings)
 
     @property
     def max_message_bytes(self) -> int:
@@ -223,6 +223,12 @@ class Broker:
         log.info(Event.NATS_RECONNECTED)
 
 
+def addresses(settings: CommonSettings) -> str:
+    """Where NATS is, without who is to be somebody there."""
+    each = settings.nats_uri.get_secret_value().split(",")
+    return ", ".join(urlsplit(address.strip()).netloc.rpartition("@")[2] for address in each)
+
+
 def client_options(settings: CommonSettings, name: str) -> dict[str, Any]:
     """What `Client.connect` needs to reach the servers of the settings, and to be let in, as `name`."""
     return {
@@ -242,7 +248,9 @@ def inbox_prefix(name: str) -> str:
 
 
 def describe(error: Exception | None) -> str:
-    """An error of nats-py in one line; some have no text of their own."""
+    """An error of nats-py in one line; some have no text of their own, and asyncio's have Python's words for it."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
     text = str(error or "").strip().splitlines()
     return f"{type(error).__name__}: {keys.without_entity(text[0])}" if text else type(error).__name__
 

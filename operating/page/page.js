@@ -84,7 +84,7 @@ function drawRun(next) {
     $("batch-bar").value = service.updated;
     const again = state.batch.resends ? `, sent again ${state.batch.resends} times` : "";
     $("batch-text").textContent =
-      `${number(service.updated)} of ${number(service.scheduled)} settled, ${service.outstandingChunks} chunks outstanding${again}`;
+      `${number(service.updated)} of ${number(service.scheduled)} settled, ${service.outstandingChunks} chunk${service.outstandingChunks === 1 ? "" : "s"} outstanding${again}`;
   }
   const producers = next.producers.map((beat) => `producer ${beat.host}:${beat.pid} ${(beat.producer?.phase ?? "").replaceAll("_", " ")}`);
   const collectors = `${next.collectors.length} collector${next.collectors.length === 1 ? "" : "s"} alive`;
@@ -294,8 +294,10 @@ $("forget").addEventListener("click", () => {
 
 function connect() {
   const events = new EventSource("/api/events");
-  events.onopen = () => { $("link").textContent = "live"; };
-  events.onmessage = (event) => draw(JSON.parse(event.data));
+  events.onmessage = (event) => {
+    $("link").textContent = "live";
+    draw(JSON.parse(event.data));
+  };
   events.onerror = () => { $("link").textContent = "no answer; trying again…"; };
 }
 

@@ -161,7 +161,9 @@ def test_a_rewind_is_refused_while_a_batch_is_in_flight(installation: Installati
     wait_until(lambda: "in flight" in importer(installation, "rewind", "PERSON", "--to", "0").output, "it is refused")
     mankeli.close()
     installation.start_mankeli()
-    rewound = answer(installation, "rewind", "PERSON", "--wait")
+    told, json_line = importer(installation, "rewind", "PERSON", "--wait", "--json").output.splitlines()
+    assert told == "importer: waiting for the batch of PERSON that is in flight"
+    rewound = json.loads(json_line)
     assert rewound["fromOrdinal"] == installation.sisu.greatest_ordinal("PERSON")
 
 
@@ -202,6 +204,18 @@ def test_a_dead_letter_is_sent_again_when_its_cause_is_gone(installation: Instal
     assert answer(installation, "dead-letters", "list") == {"total": 0, "letters": []}
     assert importer(installation, "run").code == 0
     wait_until(lambda: ordinal(installation) == installation.sisu.greatest_ordinal("PERSON"), "the change is imported")
+
+
+def test_a_wish_that_must_wait_says_for_what(installation: Installation) -> None:
+    """Exit code 1, and why: nobody is there, or the import is paused."""
+    outcome = importer(installation, "run")
+    assert (outcome.code, outcome.output) == (1, "asked for; no producer is active now\n")
+    idle_producer(installation, SERVICES="PERSON")
+    assert importer(installation, "pause").code == 0
+    outcome = importer(installation, "run")
+    assert (outcome.code, "it begins after `importer resume`" in outcome.output) == (1, True), outcome.output
+    refused = importer(installation, "dead-letters", "retry", "DEAD_LETTER.ORI_PERSON_CHANNEL.nobody")
+    assert (refused.code, "there is no dead letter" in refused.output) == (1, True), refused.output
 
 
 def test_a_dead_letter_is_dropped_for_good(installation: Installation) -> None:
