@@ -27,7 +27,7 @@ WORKERS = 2
 LIMIT_SECONDS = 180.0
 """For the tests of one mutant; one that has not ended by then hangs, and so is noticed."""
 
-_COPIED = ("producer", "ack_collector", "shared", "operating", "demo", "tests", "pyproject.toml")
+_COPIED = ("producer", "ack_collector", "shared", "operating", "demo", "deploy", "tests", "pyproject.toml")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "acceptance", "faults")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", re.MULTILINE)
 _HEAD = """\
