@@ -209,7 +209,7 @@ def main() -> int:
             port = os.environ.get("PORT") or "3002"
             console.print(f"The page: http://127.0.0.1:{port}/, with the token {environment['EXPLORER_TOKEN']}")
             console.print("In another terminal: . .venv/bin/activate; . .demo/env; importer status --watch")
-        rejected = os.environ.get("DEMO_REJECT", "").split(",") if stay else []
+        rejected = [entity for entity in os.environ.get("DEMO_REJECT", "").split(",") if entity and stay]
         with (
             mankelis(environment, db, rejected),
             supervisord(environment) as events,

@@ -61,8 +61,6 @@ async def list_letters(client: Client, channel: str | None = None, limit: int = 
 
 async def summary(client: Client, subject: str) -> Letter | None:
     """What is known of one dead letter; None where there is none. A pattern names none."""
-    if not keys.is_dead_letter_subject(subject):
-        return None
     message = await _message(client, subject)
     if message is None:
         return None
@@ -78,14 +76,12 @@ async def summary(client: Client, subject: str) -> Letter | None:
 
 async def read_letter(client: Client, subject: str) -> bytes | None:
     """The whole letter, as JSON: personal data. None where there is none. A pattern names none."""
-    message = await _message(client, subject) if keys.is_dead_letter_subject(subject) else None
+    message = await _message(client, subject)
     return base64.b64decode(message["data"]) if message else None
 
 
 async def drop_letter(client: Client, subject: str) -> bool:
     """Remove a dead letter, for good. Answers whether there was one. A pattern names none."""
-    if not keys.is_dead_letter_subject(subject):
-        return False
     message = await _message(client, subject)
     if message is None:
         return False
@@ -94,6 +90,9 @@ async def drop_letter(client: Client, subject: str) -> bool:
 
 
 async def _message(client: Client, subject: str) -> dict[str, Any] | None:
+    """The message on the subject of one dead letter; None where there is none, or it is no such subject."""
+    if not keys.is_dead_letter_subject(subject):
+        return None
     answer = await ask(client, f"STREAM.MSG.GET.{keys.DEAD_LETTER_STREAM}", last_by_subj=subject)
     message: dict[str, Any] | None = answer["message"] if answer else None
     return message

@@ -14,6 +14,7 @@ from operating.findings import Finding
 from operating.letters import Letters
 from operating.plan import Plan
 from operating.snapshot import ServiceStatus, Snapshot, Verdict
+from operating.why import count
 from shared.records import BatchState, ProducerState, RunRecord
 from shared.services import Service
 
@@ -50,8 +51,7 @@ def _processes(snapshot: Snapshot) -> RenderableType:
         f"producer {beat.host}:{beat.pid} {beat.producer.phase.replace('_', ' ') if beat.producer else ''}".rstrip()
         for beat in snapshot.producers
     ] or ["no producer alive"]
-    number = len(snapshot.collectors)
-    words.append(f"{number} collector{'' if number == 1 else 's'} alive")
+    words.append(f"{count(len(snapshot.collectors), 'collector')} alive")
     return Text(" · ".join(words))
 
 
@@ -77,8 +77,7 @@ def _batch(snapshot: Snapshot, batch: BatchState) -> RenderableType:
     bar.add_row(
         "batch",
         ProgressBar(total=max(service.scheduled, 1), completed=service.updated, width=30),
-        f"{service.updated}/{service.scheduled} settled, {service.outstanding_chunks} "
-        f"chunk{'' if service.outstanding_chunks == 1 else 's'} outstanding"
+        f"{service.updated}/{service.scheduled} settled, {count(service.outstanding_chunks, 'chunk')} outstanding"
         + (f", sent again {batch.resends} times" if batch.resends else ""),
     )
     return bar

@@ -146,12 +146,13 @@ async def _read_redis(redis: Redis, services: Sequence[Service], snapshot: Snaps
     snapshot.paused = None if paused is None else decode(Note, paused) or Note(by="unknown", at=snapshot.at)
     ended = list({run.run_id: run for text in runs if (run := decode(RunRecord, text))}.values())
     snapshot.runs = ended[:_RUNS]
+    running = [snapshot.active.run] if snapshot.active and snapshot.active.run else []
     for number, service in enumerate(services):
         counters, outstanding = ledgers[2 * number], ledgers[2 * number + 1]
         history = decode(ServiceHistory, histories.get(service.name)) or ServiceHistory()
-        snapshot.services.append(_service(service, counters, outstanding, history, ended))
-        running = [snapshot.active.run] if snapshot.active and snapshot.active.run else []
-        snapshot.services[-1].entities_per_second = _last_rate([*running, *ended], service.name)
+        status = _service(service, counters, outstanding, history, ended)
+        status.entities_per_second = _last_rate([*running, *ended], service.name)
+        snapshot.services.append(status)
     snapshot.pace = _pace(snapshot)
 
 

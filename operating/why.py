@@ -90,7 +90,7 @@ def _of_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Ve
     if waiting and not snapshot.collectors:
         return _bad(
             "no_collector",
-            f"{_count(waiting, 'report')} of mankelis {_are(waiting)} unread because no collector runs; {settled}.",
+            f"{count(waiting, 'report')} of mankelis {_are(waiting)} unread because no collector runs; {settled}.",
             "Start one: supervisorctl start ack_collector:*",
         )
     takers = [consumer for consumer in queues.mankelis if consumer.takes(service.channel)]
@@ -99,8 +99,7 @@ def _of_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Ve
     if chunks and not unacknowledged and not any(consumer.attached for consumer in takers):
         return _bad(
             "no_mankeli",
-            f"No mankeli is attached to {service.channel}: {_count(chunks, 'chunk')} {_are(chunks)} waiting; "
-            f"{settled}.",
+            f"No mankeli is attached to {service.channel}: {count(chunks, 'chunk')} {_are(chunks)} waiting; {settled}.",
             "Start mankelis, and see that they consume this channel of the stream IMPORTER.",
         )
     if unacknowledged:
@@ -111,13 +110,13 @@ def _of_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Ve
         minutes = _age(snapshot.at, oldest_at)
         return _bad(
             "with_mankelis",
-            f"{_count(unacknowledged, 'chunk')} {_are(unacknowledged)} with mankelis, the oldest for {minutes}{again}; "
+            f"{count(unacknowledged, 'chunk')} {_are(unacknowledged)} with mankelis, the oldest for {minutes}{again}; "
             f"{settled}.",
             "Are they at work, or stuck? Their logs tell. A chunk that is redelivered was given up by one of them.",
         )
     return _bad(
         "unaccounted",
-        f"{_count(service.outstanding_chunks, 'chunk')} {_are(service.outstanding_chunks)} neither with the broker nor "
+        f"{count(service.outstanding_chunks, 'chunk')} {_are(service.outstanding_chunks)} neither with the broker nor "
         f"reported; {settled}.",
         f"The producer sends them again after {state.panic_timeout_seconds:g} s without progress. If that repeats, "
         "mankelis acknowledge chunks without sending feedback.",
@@ -128,7 +127,8 @@ def _bad(code: str, sentence: str, advice: str = "") -> Verdict:
     return Verdict(code=code, well=False, sentence=sentence, advice=advice)
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """So many of a thing."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

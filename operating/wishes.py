@@ -9,6 +9,7 @@ from datetime import datetime
 
 from redis.asyncio import Redis
 
+from producer.control import read_rewinds
 from shared import keys
 from shared.errors import ImporterError
 from shared.heartbeat import read_beats
@@ -91,19 +92,13 @@ def refused_in_flight(service: Service) -> RefusedError:
     )
 
 
-async def rewinds(redis: Redis) -> list[Rewind]:
-    """The ordinals that were set back, newest first."""
-    with redis_errors("the rewinds"):
-        return [done for text in await redis.lrange(keys.REWINDS, 0, -1) if (done := decode(Rewind, text))]
-
-
 async def undo_rewind(scripts: Scripts, services: Sequence[Service], *, by: str) -> Rewind:
     """Take the last rewind back that was not taken back yet.
 
     Nothing is skipped by that: all up to the old ordinal had been settled before. Raises RefusedError where there is
     none, or the import has passed the old ordinal meanwhile.
     """
-    done = await rewinds(scripts.redis)
+    done = await read_rewinds(scripts.redis)
     undone = {rewind.undoes for rewind in done}
     last = next((rewind for rewind in done if rewind.undoes is None and rewind.at not in undone), None)
     if last is None:
@@ -141,5 +136,5 @@ async def retry_notes(redis: Redis) -> dict[str, RetryNote]:
 
 async def _was_done(redis: Redis, wanted: Rewind) -> bool:
     """Whether a rewind was done whose reply was lost: then the script, repeated, answers MOVED."""
-    newest = await rewinds(redis)
+    newest = await read_rewinds(redis)
     return bool(newest) and newest[0] == wanted

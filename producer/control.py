@@ -89,9 +89,8 @@ class Control:
 
     async def rewound(self, service: Service, ordinal: int, since: datetime) -> Rewind | None:
         """The last rewind of a service, if it led to this ordinal after `since`. Raises DependencyLostError."""
-        with redis_errors("the rewinds"):
-            done = [decode(Rewind, text) for text in await self._redis.lrange(keys.REWINDS, 0, -1)]
-        last = next((rewind for rewind in done if rewind and rewind.service == service.name), None)
+        done = await read_rewinds(self._redis)
+        last = next((rewind for rewind in done if rewind.service == service.name), None)
         return last if last and last.to_ordinal == ordinal and last.at > since else None
 
     async def answer_retry(self, subject: str, note: RetryNote) -> None:
@@ -106,3 +105,9 @@ class Control:
             if any(each and not each.outcome for each in notes):
                 await self._redis.persist(keys.RETRY_REQUESTS)  # what is still wished waits as long as it must
         self.retries.pop(subject, None)
+
+
+async def read_rewinds(redis: Redis) -> list[Rewind]:
+    """The ordinals that were set back, newest first. Raises DependencyLostError."""
+    with redis_errors("the rewinds"):
+        return [done for text in await redis.lrange(keys.REWINDS, 0, -1) if (done := decode(Rewind, text))]

@@ -222,12 +222,8 @@ class SisuClient:
             raise TransientError(reason, becomes=SisuAbsentError, kind="tls") from error
         except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as error:
             raise without_answer(error, timeout_seconds) from error
-        except (
-            requests.exceptions.RequestException,
-            HTTPError,
-            OSError,
-            ValueError,
-        ) as error:  # ValueError: its headers
+        # ValueError is what headers that cannot be read raise.
+        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:
             raise TransientError(f"the answer broke off: {type(error).__name__}") from error
 
     def _judge(self, response: requests.Response, service: Service) -> None:

@@ -18,8 +18,8 @@ from tests.support.brokers import connected
 from tests.support.collectors import CHANNEL, EXECUTION, SIZES, at_work, counters, report
 
 
-async def test_a_message_is_acknowledged_only_after_its_effect(nats_uri: str, redis_uri: str) -> None:
-    """While the ledger has not answered, the message is still the broker's to deliver again."""
+def held_up() -> tuple[asyncio.Event, asyncio.Event, type[Scripts]]:
+    """Scripts that tell when they were called, and wait until they may go on."""
     reached, may_go_on = asyncio.Event(), asyncio.Event()
 
     class SlowScripts(Scripts):
@@ -28,7 +28,13 @@ async def test_a_message_is_acknowledged_only_after_its_effect(nats_uri: str, re
             await may_go_on.wait()
             return await super().call_all(calls)
 
-    async with at_work(nats_uri, redis_uri, scripts=SlowScripts) as rig:
+    return reached, may_go_on, SlowScripts
+
+
+async def test_a_message_is_acknowledged_only_after_its_effect(nats_uri: str, redis_uri: str) -> None:
+    """While the ledger has not answered, the message is still the broker's to deliver again."""
+    reached, may_go_on, slow_scripts = held_up()
+    async with at_work(nats_uri, redis_uri, scripts=slow_scripts) as rig:
         await rig.begin()
         await rig.send(report())
         await reached.wait()
@@ -59,19 +65,12 @@ async def test_a_collector_that_loses_redis_gives_its_messages_to_another(nats_u
 
 async def test_asked_to_stop_it_finishes_what_it_holds(nats_uri: str, redis_uri: str) -> None:
     """A collector that is asked to stop in the middle of a message ends after that message."""
-    reached, may_go_on = asyncio.Event(), asyncio.Event()
-
-    class SlowScripts(Scripts):
-        async def call_all(self, calls: Sequence[Call]) -> list[Any]:
-            reached.set()
-            await may_go_on.wait()
-            return await super().call_all(calls)
-
+    reached, may_go_on, slow_scripts = held_up()
     stop = Stop()
     async with connected(nats_uri, stop) as broker, connect(redis_uri) as redis:
         ledger = Ledger(Scripts(redis), f"K_{CHANNEL}")
         await ledger.begin(EXECUTION, 0, SIZES)
-        collector = Collector(FeedbackSubscription(broker), {CHANNEL: ledger}, SlowScripts(redis), stop)
+        collector = Collector(FeedbackSubscription(broker), {CHANNEL: ledger}, slow_scripts(redis), stop)
         running = asyncio.create_task(collector.run())
         await broker.jetstream.publish(keys.FEEDBACK_SUBJECT, report())
         await reached.wait()

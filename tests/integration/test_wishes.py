@@ -4,7 +4,7 @@ import pytest
 
 from operating import wishes
 from operating.wishes import RefusedError
-from producer.control import ALL, Control
+from producer.control import ALL, Control, read_rewinds
 from shared import keys
 from shared.errors import DependencyLostError
 from shared.ledger import Ledger
@@ -77,7 +77,7 @@ async def test_a_rewind_sets_the_ordinal_back_and_remembers(redis_uri: str) -> N
         await wishes.rewind(scripts, PERSON, 200, by="ada", why="a test")
         await wishes.rewind(scripts, PERSON, 0, by="bob", why="")
         assert await redis.get(PERSON.key) is None
-        kept = await wishes.rewinds(redis)
+        kept = await read_rewinds(redis)
         assert [(each.by, each.why, each.from_ordinal, each.to_ordinal) for each in kept] == [
             ("bob", "", 200, 0),
             ("ada", "a test", 500, 200),
@@ -92,7 +92,7 @@ async def test_a_rewind_goes_back_only(redis_uri: str, to: int, words: str) -> N
         with pytest.raises(RefusedError, match=words):
             await wishes.rewind(Scripts(redis), PERSON, to, by="ada", why="")
         assert await redis.get(PERSON.key) == "500"
-        assert await wishes.rewinds(redis) == []
+        assert await read_rewinds(redis) == []
 
 
 async def test_old_rewinds_are_dropped(redis_uri: str) -> None:
