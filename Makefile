@@ -1,9 +1,9 @@
-# Everything that CI calls, too. Needs Python 3.11 or newer and make; the rest goes into .venv.
+# Every command that CI calls, too. Needs Python 3.11 or newer and make; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests wait for servers more than they compute, so several at once; each of these workers has servers of its own.
+# Tests wait for servers more than they compute, so several run at once; each worker has servers of its own.
 PARALLEL := -n 4 --dist worksteal
 
 .PHONY: demo test faults slow-faults soak bench mutate check lock clean
@@ -15,42 +15,45 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# Everything that can go wrong, the slow ones among it.
+# All fault tests, including the slow ones.
 faults: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m ""
 
 slow-faults: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m slow
 
-# Faults at random for SECONDS, then quiet, then the verdict. The same SEED does the same again, as far as a machine can.
+# Random faults for SECONDS, then the check of all invariants. The same SEED injects the same faults again, as far as
+# timing allows.
 soak: $(READY)
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
-# How fast the importer is, as ratios within one run; FULL=1 measures more, longer and more often. docs/performance.md
+# Performance, as ratios within one run; FULL=1 measures more, longer and more often. docs/performance.md
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(if $(FULL),--full)
 
-# Takes the guards of the protocol away, one at a time, in a copy, and fails where no test notices. docs/mutation.md
+# Removes the guards of the protocol, one at a time, in a copy; fails where no test fails. docs/mutation.md
 mutate: $(READY)
 	$(BIN)/python -m tests.mutation
 
+# Format, lint, types, and the layers (the contracts under [tool.importlinter] in pyproject.toml).
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-# After a change of the dependencies in pyproject.toml: the lock file, for every Python we support. UPGRADE=1 also renews
+# After a change of the dependencies in pyproject.toml: the lock file, for every supported Python. UPGRADE=1 also renews
 # the versions. Needs uv on the path.
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --quiet -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# --no-deps: all is in the lock file, and a hash is demanded of each.
+# --no-deps: the lock file has everything, with a hash for each package.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed (PYTHON=… names another)" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is required (PYTHON=… names another)" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -1,1 +1,1 @@
-"""The ack_collector: counts what the mankelis report, and never publishes a chunk."""
+"""The ack_collector: count what mankelis report. It never publishes a chunk."""

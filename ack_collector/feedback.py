@@ -1,4 +1,4 @@
-"""Reading feedback: bytes from anybody, turned into a checked value or refused with a reason.
+"""Parse feedback: bytes from any sender, turned into a validated value or rejected with a reason.
 
 Pure. A reason is a label of a metric, so it says what is wrong and never what the message contained.
 """
@@ -10,14 +10,15 @@ from typing import Any
 
 import orjson
 
-from shared import keys
+from shared.model import keys
+from shared.model.errors import ImporterError
 
 ERROR_TEXT_MAX_BYTES = 8 * 1024
 _MAX_AMOUNT = 1_000_000_000
 
 
-class Refusal(StrEnum):
-    """Why a message is no feedback: what it is not, or which of its fields is missing or wrong."""
+class InvalidFeedbackReason(StrEnum):
+    """Why a message is not feedback: what it is not, or which of its fields is missing or wrong."""
 
     NOT_JSON = "not JSON"
     NOT_AN_OBJECT = "not an object"
@@ -30,10 +31,10 @@ class Refusal(StrEnum):
     MISMATCH = "amount is not the chunk's size"
 
 
-class FeedbackRefusedError(ValueError):
+class InvalidFeedbackError(ImporterError):
     """The message is not feedback."""
 
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: InvalidFeedbackReason) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -46,44 +47,44 @@ class Feedback:
     chunk_id: str
     channel: str
     amount: int
-    """Entities stored, as the mankeli says."""
+    """Entities stored, as the mankeli reports."""
     error_text: str | None
     """None where the chunk was stored. May quote personal data: it goes into the ledger and nowhere else."""
 
 
 def parse_feedback(data: bytes, channels: Collection[str]) -> Feedback:
-    """The feedback in `data`. Fields that the contract does not name are ignored.
+    """Parse a message as feedback. Fields that the contract does not name are ignored.
 
-    Raises FeedbackRefusedError.
+    Raises InvalidFeedbackError.
     """
     fields = parse_object(data)
     status = fields.get("status")
     if status not in ("OK", "FAIL"):
-        raise FeedbackRefusedError(Refusal.STATUS)
+        raise InvalidFeedbackError(InvalidFeedbackReason.STATUS)
     execution = fields.get("executionHash")
     if not isinstance(execution, str) or not keys.EXECUTION_HASH.fullmatch(execution):
-        raise FeedbackRefusedError(Refusal.EXECUTION_HASH)
+        raise InvalidFeedbackError(InvalidFeedbackReason.EXECUTION_HASH)
     chunk_id = fields.get("chunkId")
     if not isinstance(chunk_id, str) or not keys.CHUNK_ID.fullmatch(chunk_id):
-        raise FeedbackRefusedError(Refusal.CHUNK_ID)
+        raise InvalidFeedbackError(InvalidFeedbackReason.CHUNK_ID)
     channel = fields.get("channel")
     if not isinstance(channel, str) or channel not in channels:
-        raise FeedbackRefusedError(Refusal.CHANNEL)
+        raise InvalidFeedbackError(InvalidFeedbackReason.CHANNEL)
     amount = fields.get("amount")
-    # `type`, for True is an int to isinstance.
+    # `type`, since isinstance takes True for an int.
     if type(amount) is not int or not 0 <= amount <= _MAX_AMOUNT or (status == "OK" and amount == 0):
-        raise FeedbackRefusedError(Refusal.AMOUNT)
+        raise InvalidFeedbackError(InvalidFeedbackReason.AMOUNT)
     return Feedback(execution, chunk_id, channel, amount, None if status == "OK" else _error_text(fields.get("stack")))
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object. Raises FeedbackRefusedError."""
+    """Parse a JSON object. Raises InvalidFeedbackError."""
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise FeedbackRefusedError(Refusal.NOT_JSON) from None
+        raise InvalidFeedbackError(InvalidFeedbackReason.NOT_JSON) from None
     if not isinstance(fields, dict):
-        raise FeedbackRefusedError(Refusal.NOT_AN_OBJECT)
+        raise InvalidFeedbackError(InvalidFeedbackReason.NOT_AN_OBJECT)
     return fields
 
 

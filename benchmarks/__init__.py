@@ -1,1 +1,1 @@
-"""How fast the importer is, as ratios within one run: `make bench`. docs/performance.md has the results."""
+"""The importer's performance, as ratios within one run: `make bench`. docs/performance.md has the results."""

@@ -1,4 +1,4 @@
-"""What is aimed at, as data: each goal is a ratio within one run, or a stated bound, beside what was measured."""
+"""The performance goals, as data: each is a bound on a ratio within one run, or on a measured value."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Goal:
-    """`measured` finds one value for each repetition; their median is held against the bound."""
+    """`measured` returns one value for each repetition; their median must keep the bound."""
 
     text: str
     scenario: str
@@ -19,13 +19,13 @@ class Goal:
     measured: Callable[[Results], Sequence[float]]
     """From the figures of the scenario."""
     limit: str
-    """What bounds it: said where the goal is missed."""
+    """What limits the value: shown if the goal is missed."""
     unit: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A goal beside its measured value."""
+    """A goal with its measured value."""
 
     goal: Goal
     value: float
@@ -39,14 +39,14 @@ class Outcome:
 
 
 def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    return [one / other for one, other in zip(above, below, strict=True)]
+    return [numerator / denominator for numerator, denominator in zip(above, below, strict=True)]
 
 
-def _to_bare(name: str) -> Callable[[Results], list[float]]:
+def _to_baseline(name: str) -> Callable[[Results], list[float]]:
     return lambda figures: _ratios(figures["importer"], figures[name])
 
 
-def _adapted(figures: Results) -> list[float]:
+def _to_fixed_page_size(figures: Results) -> list[float]:
     return _ratios(figures["adapted"], figures["fixed"])
 
 
@@ -59,16 +59,16 @@ def _to_the_slower(figures: Results) -> list[float]:
     return _ratios(figures["batch_seconds"], slower)
 
 
-def _longer(name: str) -> Callable[[Results], list[float]]:
+def _long_to_short(name: str) -> Callable[[Results], list[float]]:
     return lambda figures: _ratios(figures["long"][name], figures["short"][name])
 
 
-def _hourly(figures: Results) -> list[float]:
+def _to_requests(figures: Results) -> list[float]:
     request = median(figures["request_seconds"])
     return [run["seconds"] / (run["requests"] * request) for run in figures["hourly"]]
 
 
-def _two_collectors(figures: Results) -> list[float]:
+def _two_to_one_collector(figures: Results) -> list[float]:
     return _ratios(figures["2"], figures["1"])
 
 
@@ -76,39 +76,44 @@ _CORES = "processes share the cores: "
 
 GOALS = (
     Goal(
-        "0 ms a page, null mankelis: of the bare loop, one step after another",
+        "0 ms a page, null mankelis: of the baseline loop, one step after another",
         "throughput",
         0.6,
         False,
-        _to_bare("bare"),
-        _CORES + "a batch waits for the round through NATS, mankeli, NATS, collector and Redis",
+        _to_baseline("baseline"),
+        _CORES + "a batch waits for the round trip through NATS, mankeli, NATS, collector and Redis",
     ),
     Goal(
-        "the same, of a bare loop that fetches ahead, as the importer does",
+        "the same, of a baseline loop that fetches ahead, as the importer does",
         "throughput",
         0.6,
         False,
-        _to_bare("bare_ahead"),
-        _CORES + "the bare loop keeps both busy by itself, and the other processes of an import want their part",
+        _to_baseline("baseline_ahead"),
+        _CORES + "the baseline loop keeps both busy by itself, and the other processes of an import need their share",
     ),
-    Goal("50 ms a page: of what fetching alone does", "latency", 0.95, False, _to_fetching, "the join of two batches"),
+    Goal(
+        "50 ms a page: of the rate of fetching alone",
+        "latency",
+        0.95,
+        False,
+        _to_fetching,
+        "the transition between two batches",
+    ),
     Goal(
         "50 ms a page, 50 ms a batch: to the slower of the two",
-        "both_slow",
+        "latency_overlap",
         1.1,
         True,
         _to_the_slower,
         "mankelis idle from a batch's last feedback to the next one's first chunk",
     ),
-    Goal(
-        "cost per entity, long to short import", "length", 1.1, True, _longer("seconds_per_entity"), "noise of the run"
-    ),
+    Goal("cost per entity, long to short import", "length", 1.1, True, _long_to_short("seconds_per_entity"), "noise"),
     Goal(
         "producer's peak memory, long to short import",
         "length",
         1.1,
         True,
-        _longer("producer_peak_mb"),
+        _long_to_short("producer_peak_mb"),
         "the allocator's fragments",
     ),
     Goal(
@@ -129,31 +134,33 @@ GOALS = (
         "imported libraries",
         "MB",
     ),
-    Goal("feedback a second, one collector", "collectors", 5000, False, lambda figures: figures["1"], "its processor"),
     Goal(
-        "two collectors, of one",
+        "feedback per second, one collector", "collectors", 5000, False, lambda figures: figures["1"], "its processor"
+    ),
+    Goal(
+        "two collectors, to one",
         "collectors",
         1.7,
         False,
-        _two_collectors,
-        "two collectors, NATS and Redis want four cores",
+        _two_to_one_collector,
+        "two collectors, NATS and Redis need four cores",
     ),
-    Goal("a run with nothing new, to its requests", "nothing_new", 1.15, True, _hourly, "Redis between two requests"),
+    Goal("a run with nothing new, to its requests", "idle_run", 1.15, True, _to_requests, "Redis between two requests"),
     Goal(
         "a batch with one bad entity, to a clean one",
         "isolation",
         3,
         True,
         lambda figures: _ratios(figures["failing_batch_seconds"], figures["clean_batch_seconds"]),
-        "seven halvings, one after another, each a round through everything",
+        "seven halvings in sequence, each a round trip through all processes",
     ),
     Goal(
         "20 ms a page, FETCH_AMOUNT_MAX=4000: to a fixed 1,000",
         "adaptive",
         1,
         False,
-        _adapted,
-        "the trials of sizes that do not pay",
+        _to_fixed_page_size,
+        "trials of page sizes that gain nothing",
     ),
     Goal(
         "start-up to the first chunk",
@@ -167,8 +174,8 @@ GOALS = (
 )
 
 
-def judge(results: Results) -> list[Outcome]:
-    """Each goal whose scenario was measured."""
+def evaluate_goals(results: Results) -> list[Outcome]:
+    """Return the outcome of each goal whose scenario was measured."""
     outcomes = []
     for goal in GOALS:
         if goal.scenario in results:

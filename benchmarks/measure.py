@@ -1,4 +1,4 @@
-"""One measurement each: a run of the producer, the bare loop, a pile of feedback, a start. Seconds and entities out."""
+"""Single measurements: a run of the producer, the baseline loop, a backlog of feedback, a start."""
 
 import asyncio
 import os
@@ -12,107 +12,116 @@ import requests
 from redis.asyncio import Redis
 
 from benchmarks.pages import FULL_PATH
-from benchmarks.world import PagesProgram, Program, World, at, memory_mb, processor_seconds
-from shared import keys
-from shared.ledger import Ledger
-from shared.redis_client import Scripts
-from shared.services import load_services
+from benchmarks.rig import BenchmarkProcess, BenchmarkRig, PagesProcess, memory_mb, parse_timestamp, processor_seconds
+from shared.model import keys
+from shared.model.services import load_services
+from shared.store.ledger import Ledger
+from shared.store.redis_client import RedisClient
+from shared.store.scripts import Scripts
 
 SERVICE = "PERSON"
 _SAMPLE_SECONDS = 0.25
+_RUN_FINISHED = '"run_finished"'
 
 
 @dataclass(frozen=True)
 class Import:
-    """One whole import, from its first request to SISU to its last ordinal. Start-up is not in it."""
+    """One whole import, from its first request to SISU to its last ordinal, without the start-up."""
 
     entities: int
     seconds: float
     producer_peak_mb: float
     collector_peak_mb: float
     processor_seconds: dict[str, float]
-    """By process. That of the producer has its start-up in it."""
+    """By process. The producer's includes its start-up."""
     memory_mb: list[tuple[float, float, float]] = field(default_factory=list)
-    """(seconds since the start, of the producer, of the collector), as it went."""
+    """Samples over time: (seconds since the start, of the producer, of the collector)."""
 
     @property
     def rate(self) -> float:
-        """Entities a second."""
+        """Entities per second."""
         return self.entities / self.seconds
 
 
 def run_import(
-    world: World, pages: PagesProgram, collectors: list[Program], mankeli: Program, **variables: object
+    rig: BenchmarkRig,
+    pages: PagesProcess,
+    collectors: list[BenchmarkProcess],
+    mankeli: BenchmarkProcess,
+    **variables: object,
 ) -> Import:
-    """One import of everything that `pages` has, by a producer of its own."""
-    world.clean()
-    pages.asked()
+    """Import everything that `pages` has, with a producer of its own."""
+    rig.clean()
+    pages.take_requests()
     pids = {
-        "nats-server": world.nats.pid,
-        "redis-server": world.redis_server.pid,
-        "ack_collector": collectors[0].process.pid,
-        "null mankeli": mankeli.process.pid,
-        "pages": pages.program.process.pid,
+        "nats-server": rig.nats.pid,
+        "redis-server": rig.redis_server.pid,
+        "ack_collector": collectors[0].pid,
+        "null mankeli": mankeli.pid,
+        "pages": pages.process.pid,
     }
     before = {name: processor_seconds(pid) for name, pid in pids.items()}
-    samples = []
-    with world.program("producer", "--once", SERVICES=SERVICE, **pages.variables | variables) as producer:
-        started = time.monotonic()
-        while not producer.has('"run_finished"'):
-            producer.still_runs()
-            samples.append(
-                (
-                    time.monotonic() - started,
-                    memory_mb(producer.process.pid, "VmRSS"),
-                    memory_mb(collectors[0].process.pid, "VmRSS"),
-                )
-            )
-            producer.wait_a_little('"run_finished"', _SAMPLE_SECONDS)
-        used = {"producer": processor_seconds(producer.process.pid)}
+    with rig.run_module("producer", "--once", SERVICES=SERVICE, **pages.variables | variables) as producer:
+        samples = _sample_memory(producer, collectors[0])
+        used = {"producer": processor_seconds(producer.pid)}
     [finished] = producer.events("service_finished")
     used |= {name: processor_seconds(pid) - before[name] for name, pid in pids.items()}
-    first_asked = pages.asked()[0][1]
+    _, first_request_at = pages.take_requests()[0]
     return Import(
         finished["entities"],
-        at(finished) - first_asked,
+        parse_timestamp(finished) - first_request_at,
         producer.peak_mb,
-        memory_mb(collectors[0].process.pid),
+        memory_mb(collectors[0].pid),
         used,
         samples,
     )
 
 
-def run_bare(world: World, pages: PagesProgram, mode: str, **variables: object) -> float:
-    """Entities a second of the bare loop."""
-    world.clean()
-    with world.program("benchmarks.bare", "--mode", mode, SERVICES=SERVICE, **pages.variables | variables) as bare:
-        figures = orjson.loads(bare.wait_for('"entities"'))
+def _sample_memory(producer: BenchmarkProcess, collector: BenchmarkProcess) -> list[tuple[float, float, float]]:
+    """Sample the resident memory of both processes until the run is finished, and return the samples."""
+    samples = []
+    started = time.monotonic()
+    while not producer.has(_RUN_FINISHED):
+        producer.require_running()
+        seconds = time.monotonic() - started
+        samples.append((seconds, memory_mb(producer.pid, "VmRSS"), memory_mb(collector.pid, "VmRSS")))
+        producer.wait_up_to(_SAMPLE_SECONDS, _RUN_FINISHED)
+    return samples
+
+
+def run_baseline(rig: BenchmarkRig, pages: PagesProcess, mode: str, **variables: object) -> float:
+    """Return the entities per second of the baseline loop."""
+    rig.clean()
+    with rig.run_module(
+        "benchmarks.baseline", "--mode", mode, SERVICES=SERVICE, **pages.variables | variables
+    ) as baseline:
+        figures = orjson.loads(baseline.wait_for('"entities"'))
     return float(figures["entities"] / figures["seconds"])
 
 
-def settle_pile(world: World, collectors: list[Program], chunks: int) -> float:
-    """Feedback a second: a pile of it waits when the collectors are let loose."""
-    world.clean()
+def settle_backlog(rig: BenchmarkRig, collectors: list[BenchmarkProcess], chunks: int) -> float:
+    """Return the feedback per second with which collectors settle a backlog."""
+    rig.clean()
     for collector in collectors:
-        os.kill(collector.process.pid, signal.SIGSTOP)
-    expected = asyncio.run(_pile_up(world, chunks))
+        os.kill(collector.pid, signal.SIGSTOP)
+    expected = asyncio.run(_build_backlog(rig, chunks))
     services = load_services()
     updated = [f"{service.key}_UPDATED" for service in services]
     started = time.monotonic()
     for collector in collectors:
-        os.kill(collector.process.pid, signal.SIGCONT)
-    while sum(int(value or 0) for value in world.redis.mget(updated)) < expected:
-        collectors[0].still_runs()
+        os.kill(collector.pid, signal.SIGCONT)
+    while sum(int(value or 0) for value in rig.redis.mget(updated)) < expected:
+        collectors[0].require_running()
         time.sleep(0.005)
     return expected / (time.monotonic() - started)
 
 
-async def _pile_up(world: World, chunks: int) -> int:
-    """Begin an execution of so many chunks in each service, and report them all."""
+async def _build_backlog(rig: BenchmarkRig, chunks: int) -> int:
+    """Begin an execution of `chunks` chunks in each service, report them all, and return the number of reports."""
     execution = "a" * 24
-    redis: Redis = Redis.from_url(world.redis_server.uri, decode_responses=True)
-    scripts = Scripts(redis)
-    client = await nats.connect(world.nats.uri)
+    redis: Redis = Redis.from_url(rig.redis_server.uri, decode_responses=True)
+    scripts = Scripts(RedisClient(redis))
+    client = await nats.connect(rig.nats.uri)
     services = load_services()
     for service in services:
         await Ledger(scripts, service.key).begin(execution, 0, {str(number): 1 for number in range(chunks)})
@@ -129,18 +138,18 @@ async def _pile_up(world: World, chunks: int) -> int:
     return expected
 
 
-def seconds_to_first_publish(world: World, pages: PagesProgram) -> float:
-    """From the start of the process `python -m producer` to its first chunk at the broker."""
-    world.clean()
-    return asyncio.run(_first_publish(world, pages))
+def seconds_to_first_publish(rig: BenchmarkRig, pages: PagesProcess) -> float:
+    """Return the time from the start of `python -m producer` to its first chunk at the broker."""
+    rig.clean()
+    return asyncio.run(_first_publish(rig, pages))
 
 
-async def _first_publish(world: World, pages: PagesProgram) -> float:
-    client = await nats.connect(world.nats.uri)
+async def _first_publish(rig: BenchmarkRig, pages: PagesProcess) -> float:
+    client = await nats.connect(rig.nats.uri)
     subscription = await client.subscribe("ORI_PERSON_CHANNEL")
     await client.flush()
     started = time.monotonic()
-    with world.program("producer", "--once", SERVICES=SERVICE, **pages.variables):
+    with rig.run_module("producer", "--once", SERVICES=SERVICE, **pages.variables):
         await subscription.next_msg(timeout=30)
         seconds = time.monotonic() - started
     await client.close()
@@ -155,26 +164,26 @@ class EmptyRun:
     requests: int
 
 
-def empty_runs(world: World, pages: PagesProgram, number: int) -> list[EmptyRun]:
-    """The first run of a producer, which has one-time services in it, and `number` hourly ones."""
-    world.clean()
-    pages.asked()
-    with world.program("producer", CRON="* * * * * *", **pages.variables) as producer:
+def empty_runs(rig: BenchmarkRig, pages: PagesProcess, number: int) -> list[EmptyRun]:
+    """Return the first run of a producer, which includes one-time services, and `number` later ones."""
+    rig.clean()
+    pages.take_requests()
+    with rig.run_module("producer", CRON="* * * * * *", **pages.variables) as producer:
         while len(producer.events("run_finished")) <= number:
-            producer.still_runs()
+            producer.require_running()
             time.sleep(0.1)
-        asked = pages.asked()
+        logged = pages.take_requests()
     runs = zip(producer.events("run_started"), producer.events("run_finished"), strict=False)
-    spans = [(at(started), at(finished)) for started, finished in runs]
-    return [EmptyRun(end - start, sum(start <= when <= end for _, when in asked)) for start, end in spans]
+    spans = [(parse_timestamp(started), parse_timestamp(finished)) for started, finished in runs]
+    return [EmptyRun(end - start, sum(start <= at <= end for _, at in logged)) for start, end in spans]
 
 
-def seconds_per_request(pages: PagesProgram, number: int = 20) -> float:
-    """What one request for an empty page takes, one after another on one connection."""
+def seconds_per_request(pages: PagesProcess, number: int = 20) -> float:
+    """Return the time of a request for an empty page, measured over `number` requests on one connection."""
     with requests.Session() as session:
-        address = pages.uri + FULL_PATH.replace("persons", "nobody")
-        session.get(address, params={"since": 0, "limit": 1000}, timeout=30)
+        url = pages.uri + FULL_PATH.replace("persons", "others")
+        session.get(url, params={"since": 0, "limit": 1000}, timeout=30)
         started = time.monotonic()
         for _ in range(number):
-            session.get(address, params={"since": 0, "limit": 1000}, timeout=30)
+            session.get(url, params={"since": 0, "limit": 1000}, timeout=30)
         return (time.monotonic() - started) / number

@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md, from the kept results: medians, with whiskers for the whole spread."""
+"""The plots of docs/performance.md, from the kept results: medians, with whiskers for the whole range."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,16 +29,18 @@ def draw_all(results: Figures, folder: Path) -> None:
             plt.close(figure)
 
 
-def _spread(axes: Axes, places: Sequence[float], values: Sequence[Sequence[float]], label: str, colour: str) -> None:
+def _plot_range(
+    axes: Axes, positions: Sequence[float], values: Sequence[Sequence[float]], label: str, colour: str
+) -> None:
     medians = [median(each) for each in values]
     below = [middle - min(each) for middle, each in zip(medians, values, strict=True)]
     above = [max(each) - middle for middle, each in zip(medians, values, strict=True)]
-    axes.errorbar(places, medians, yerr=(below, above), label=label, color=colour, marker="o", capsize=3)
+    axes.errorbar(positions, medians, yerr=(below, above), label=label, color=colour, marker="o", capsize=3)
 
 
-def _rates(axes: Axes, title: str, along: str) -> None:
+def _label(axes: Axes, title: str, x_label: str) -> None:
     axes.set_title(title)
-    axes.set_xlabel(along)
+    axes.set_xlabel(x_label)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     if axes.get_legend_handles_labels()[0]:
@@ -48,16 +50,16 @@ def _rates(axes: Axes, title: str, along: str) -> None:
 def _by_latency(axes: Axes, figures: Figures) -> None:
     latencies = [float(latency) for latency in figures]
     for name, label, colour in (("fetch", "fetching alone", _OTHER), ("importer", "the importer", _IMPORTER)):
-        _spread(axes, latencies, [each[name] for each in figures.values()], label, colour)
-    _rates(axes, "Entities a second by what SISU takes for a page of 1,000", "ms a page")
+        _plot_range(axes, latencies, [each[name] for each in figures.values()], label, colour)
+    _label(axes, "Entities per second by SISU's latency for a page of 1,000", "ms per page")
 
 
 def _by_page_size(axes: Axes, figures: Figures) -> None:
     sizes = [float(size) for size in figures["importer"]]
-    _spread(axes, sizes, list(figures["importer"].values()), "entities a second", _IMPORTER)
+    _plot_range(axes, sizes, list(figures["importer"].values()), "entities per second", _IMPORTER)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
-    _rates(axes, "Entities a second, and memory, by the size of a page, at 0 ms a page", "entities a page")
+    _label(axes, "Entities per second, and memory, by page size, at 0 ms per page", "entities per page")
     memory = axes.twinx()
     memory.plot(sizes, list(figures["producer_peak_mb"].values()), color=_THIRD, marker="s", linestyle="--")
     memory.set_ylabel("producer's peak, MB (dashed)", color=_THIRD)
@@ -66,9 +68,9 @@ def _by_page_size(axes: Axes, figures: Figures) -> None:
 
 
 def _by_collectors(axes: Axes, figures: Figures) -> None:
-    _spread(axes, [int(number) for number in figures], list(figures.values()), "", _IMPORTER)
+    _plot_range(axes, [int(number) for number in figures], list(figures.values()), "", _IMPORTER)
     axes.set_xticks([int(number) for number in figures])
-    _rates(axes, "Feedback a second by the number of collectors", "collectors")
+    _label(axes, "Feedback per second by the number of collectors", "collectors")
 
 
 def _memory(axes: Axes, figures: Figures) -> None:
@@ -83,7 +85,7 @@ def _memory(axes: Axes, figures: Figures) -> None:
     axes.legend(frameon=False)
 
 
-def _where_time_goes(axes: Axes, figures: Figures) -> None:
+def _step_breakdown(axes: Axes, figures: Figures) -> None:
     steps = figures["steps_ms"]
     bars = axes.barh(list(steps), list(steps.values()), color=_IMPORTER)
     axes.bar_label(bars, fmt="%.2f", padding=3)
@@ -97,5 +99,5 @@ _PLOTS: Mapping[str, tuple[str, Callable[[Axes, Figures], None]]] = {
     "page_size": ("page-size", _by_page_size),
     "collectors": ("collectors", _by_collectors),
     "length": ("memory", _memory),
-    "where_time_goes": ("steps", _where_time_goes),
+    "step_breakdown": ("steps", _step_breakdown),
 }

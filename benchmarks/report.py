@@ -1,4 +1,4 @@
-"""The results for people: a table on the terminal, the same in docs/performance.md, and results.json beside it."""
+"""The results as a table on the terminal, as tables in docs/performance.md, and as results.json beside its plots."""
 
 import os
 import platform
@@ -13,19 +13,19 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.goals import Outcome, Results, judge
-from benchmarks.world import ROOT, World
+from benchmarks.goals import Outcome, Results, evaluate_goals
+from benchmarks.rig import ROOT, BenchmarkRig
 
 FOLDER = ROOT / "docs" / "performance"
 PAGE = ROOT / "docs" / "performance.md"
 
 
-def machine(world: World) -> dict[str, Any]:
-    """What it was measured on, and what."""
+def machine(rig: BenchmarkRig) -> dict[str, Any]:
+    """Return the machine and the versions that are measured."""
     cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - a person's own git
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - the developer's own git
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -36,7 +36,7 @@ def machine(world: World) -> dict[str, Any]:
         "processor": cpu[1] if cpu else platform.processor(),
         "memory_gb": round(int(memory[1]) / 1024**2) if memory else None,
         "python": platform.python_version(),
-        "servers": [world.nats.version, world.redis_server.version],
+        "servers": [rig.nats.version, rig.redis_server.version],
         "load_before": os.getloadavg()[0],
         "commit": commit.stdout.strip(),
         "measured_at": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -44,22 +44,22 @@ def machine(world: World) -> dict[str, Any]:
 
 
 def show(results: Results, console: Console) -> None:
-    """Each goal beside its measured value, and what was missed."""
+    """Print each goal with its measured value, and what limits those that were missed."""
     table = Table("goal", "bound", "median", "lowest … highest", "")
-    outcomes = judge(results)
+    outcomes = evaluate_goals(results)
     for outcome in outcomes:
         table.add_row(*_row(outcome), style=None if outcome.met else "red")
     console.print(table)
     for outcome in outcomes:
         if not outcome.met:
-            console.print(f"missed: {outcome.goal.text}. What bounds it: {outcome.goal.limit}.")
+            console.print(f"missed: {outcome.goal.text}. Limited by: {outcome.goal.limit}.")
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str, str]:
     goal = outcome.goal
     bound = f"{'≤' if goal.at_most else '≥'} {goal.bound:g}{' ' + goal.unit if goal.unit else ''}"
-    spread = f"{_number(outcome.lowest)} … {_number(outcome.highest)}"
-    return goal.text, bound, _number(outcome.value), spread, "met" if outcome.met else "missed"
+    value_range = f"{_number(outcome.lowest)} … {_number(outcome.highest)}"
+    return goal.text, bound, _number(outcome.value), value_range, "met" if outcome.met else "missed"
 
 
 def _number(value: float) -> str:
@@ -67,7 +67,7 @@ def _number(value: float) -> str:
 
 
 def save(results: Results) -> None:
-    """Write results.json, and the tables into the page."""
+    """Write results.json, and the tables of the page."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "results.json").write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2) + b"\n")
     if not PAGE.exists():
@@ -76,7 +76,7 @@ def save(results: Results) -> None:
     for name, lines in (("goals", _goals(results)), ("rates", _rates(results)), ("time", _time(results))):
         text = re.sub(
             rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
-            lambda found, lines=lines: found[1] + "\n".join(lines) + "\n" + found[2],  # type: ignore[misc]
+            lambda match, lines=lines: match[1] + "\n".join(lines) + "\n" + match[2],  # type: ignore[misc]
             text,
             flags=re.DOTALL,
         )
@@ -84,12 +84,12 @@ def save(results: Results) -> None:
 
 
 def _goals(results: Results) -> list[str]:
-    outcomes = judge(results)
-    about = results["machine"]
+    outcomes = evaluate_goals(results)
+    facts = results["machine"]
     measured = (
-        f"Measured {about['measured_at']} at {about['commit']} ({results['form']} form) on {about['cores']} cores of "
-        f"{about['processor']}, {about['memory_gb']} GB; Python {about['python']}; "
-        f"{_versions(about['servers'])}; load before: {about['load_before']:.1f}."
+        f"Measured {facts['measured_at']} at {facts['commit']} ({results['profile']} profile) on "
+        f"{facts['cores']} cores of {facts['processor']}, {facts['memory_gb']} GB; Python {facts['python']}; "
+        f"{_versions(facts['servers'])}; load before: {facts['load_before']:.1f}."
     )
     lines = [
         measured,
@@ -99,7 +99,7 @@ def _goals(results: Results) -> list[str]:
     ]
     lines += [f"| {' | '.join(_row(outcome))} |" for outcome in outcomes]
     missed = [f"- **{outcome.goal.text}**: {outcome.goal.limit}." for outcome in outcomes if not outcome.met]
-    return [*lines, "", "Missed, and what bounds it:" if missed else "None is missed.", "", *missed]
+    return [*lines, "", "Missed, with what limits it:" if missed else "None is missed.", "", *missed]
 
 
 def _versions(servers: list[str]) -> str:
@@ -112,8 +112,8 @@ def _rates(results: Results) -> list[str]:
     figures = results["throughput"]
     lines = ["| | entities/s, median | lowest … highest |", "|---|---|---|"]
     for name, text in (
-        ("bare", "bare loop, one step after another"),
-        ("bare_ahead", "bare loop, fetching ahead"),
+        ("baseline", "baseline loop, one step after another"),
+        ("baseline_ahead", "baseline loop, fetching ahead"),
         ("importer", "the importer"),
     ):
         rates = figures[name]
@@ -125,17 +125,17 @@ def _rates(results: Results) -> list[str]:
 
 
 def _time(results: Results) -> list[str]:
-    if "where_time_goes" not in results:
+    if "step_breakdown" not in results:
         return []
-    figures = results["where_time_goes"]
+    figures = results["step_breakdown"]
     lines = ["| step of a batch | ms | times |", "|---|---|---|"]
     lines += [
         f"| {name} | {ms:.2f} | {figures['calls'].get(name, 1):.1f} |" for name, ms in figures["steps_ms"].items()
     ]
-    return [*lines, f"| **together** | **{figures['batch_ms']:.2f}** | |"]
+    return [*lines, f"| **total** | **{figures['batch_ms']:.2f}** | |"]
 
 
 def load() -> Results:
-    """The results that were kept last."""
+    """Return the results that were kept last."""
     results: Results = orjson.loads((FOLDER / "results.json").read_bytes())
     return results

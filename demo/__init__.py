@@ -1,1 +1,1 @@
-"""A whole world on one machine: NATS, Redis, a simulated SISU and mankelis, for the demo, tests and benchmarks."""
+"""A whole installation on one machine, with a simulated SISU and mankelis: for the demo, tests and benchmarks."""

@@ -1,12 +1,12 @@
 """`python -m demo`: one whole import on this machine, with everything real but SISU and the mankelis.
 
-NATS and Redis as embedded servers, unless NATS_URI and REDIS_URI name others; a simulated SISU; mankelis that store
-into SQLite; and the producer and collectors under supervisord, by the same supervisord.conf as in production. When a
-run is complete, the store is compared with what SISU has: exit code 0 if they agree, 1 if not, or if it took too long.
+It starts NATS and Redis, unless NATS_URI and REDIS_URI name others; a simulated SISU; mankelis that store into SQLite;
+and the producer and collectors under supervisord, with the same supervisord.conf as in production. When a run is
+complete, it compares the store with SISU: exit code 0 if they agree, 1 if they differ or the run took too long.
 
-Kill what you like meanwhile, the verdict must not change: supervisord brings back the producer and the collectors, and
-this program its mankelis. `DEMO=stay` lets it run on, with changes trickling in and a run every 15 seconds;
-`DEMO_REJECT` has ids of entities that its mankelis reject then, with commas.
+Kill any process meanwhile, the result must not change: supervisord restarts the producer and the collectors, and this
+program its mankelis. `DEMO=stay` keeps it running, with a steady trickle of changes and a run every 15 seconds;
+`DEMO_REJECT` then lists ids of entities for its mankelis to reject, separated by commas.
 `.demo/` has the store, the log and, in `.demo/env`, the addresses.
 """
 
@@ -27,14 +27,14 @@ import orjson
 import redis
 from rich.console import Console
 
-from demo.compare import compare, fetch_expected
-from demo.owned import launch
-from demo.servers import NatsServer, RedisServer
-from demo.store import Store
-from demo.view import Board, choose_view, final_table
-from shared.errors import ImporterError
-from shared.keys import ServiceKeys
-from shared.services import Service, load_services
+from demo.mankeli.comparison import compare, fetch_expected
+from demo.mankeli.store import MankeliStore
+from demo.progress_view import Progress, choose_view, final_table
+from demo.servers.child_process import launch
+from demo.servers.processes import NatsServer, RedisServer
+from shared.model.errors import ImporterError
+from shared.model.keys import ServiceKeys
+from shared.model.services import Service, load_services
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".demo"
@@ -45,7 +45,7 @@ _MANKELI_ACK_WAIT_SECONDS = 10
 _EVERY_15_SECONDS = "*/15 * * * * *"
 _TRICKLE_PER_SECOND = 5
 _PAGE_LATENCY_MILLISECONDS = 100
-"""A SISU that answers at once would leave nothing to watch."""
+"""With a SISU that responds at once there would be nothing to watch."""
 _TICK_SECONDS = 0.1
 _STOP_SECONDS = 60.0
 
@@ -53,8 +53,8 @@ console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 @contextlib.contextmanager
-def world(*, stay: bool) -> Iterator[dict[str, str]]:
-    """NATS, Redis and a simulated SISU; what the programs need to find them, as environment variables."""
+def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
+    """Run NATS, Redis and a simulated SISU during the body; yield the environment variables with their addresses."""
     with contextlib.ExitStack() as stack:
         nats_uri = os.environ.get("NATS_URI") or stack.enter_context(NatsServer()).uri
         redis_uri = os.environ.get("REDIS_URI") or stack.enter_context(RedisServer()).uri
@@ -69,7 +69,7 @@ def world(*, stay: bool) -> Iterator[dict[str, str]]:
             cwd=ROOT,
             text=True,
         )
-        stack.callback(_end, simulator)
+        stack.callback(_terminate, simulator)
         assert simulator.stdout
         sisu_uri = simulator.stdout.readline().removeprefix("listening on ").strip()
         if not sisu_uri:
@@ -85,37 +85,37 @@ def world(*, stay: bool) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def mankelis(environment: dict[str, str], db: Path, rejected: Sequence[str] = ()) -> Iterator[None]:
-    """Some mankelis, which reject entities with these ids; one that dies is replaced."""
+    """Run mankelis, which reject entities with these ids, during the body; replace each one that dies."""
     command = [sys.executable, "-m", "demo.mankeli", "--db", str(db)]
     command += ["--ack-wait-seconds", str(_MANKELI_ACK_WAIT_SECONDS)]
     command += [word for entity in rejected for word in ("--fail-id", entity)]
-    over = threading.Event()
+    stopping = threading.Event()
 
     def start() -> "subprocess.Popen[bytes]":
         return launch(command, env=os.environ | environment, cwd=ROOT, stdout=subprocess.DEVNULL)
 
     processes = [start() for _ in range(MANKELIS)]
 
-    def replace() -> None:
-        while not over.wait(_TICK_SECONDS):
+    def replace_dead() -> None:
+        while not stopping.wait(_TICK_SECONDS):
             for number, process in enumerate(processes):
                 if process.poll() is not None:
                     processes[number] = start()
 
-    keeper = threading.Thread(target=replace, daemon=True)
-    keeper.start()
+    replacer = threading.Thread(target=replace_dead, daemon=True)
+    replacer.start()
     try:
         yield
     finally:
-        over.set()
-        keeper.join()
+        stopping.set()
+        replacer.join()
         for process in processes:
-            _end(process)
+            _terminate(process)
 
 
 @contextlib.contextmanager
 def supervisord(environment: dict[str, str]) -> Iterator["queue.SimpleQueue[dict[str, object] | None]"]:
-    """The real supervisord.conf; the log events of its programs, and None at the end of them."""
+    """Run supervisord during the body; yield the log events of its programs, with None after the last one."""
     process = launch(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")],
         at_owners_death=signal.SIGTERM,
@@ -142,40 +142,42 @@ def supervisord(environment: dict[str, str]) -> Iterator["queue.SimpleQueue[dict
     try:
         yield events
     finally:
-        _end(process)
+        _terminate(process)
         reader.join()
 
 
-def watch(board: Board, events: "queue.SimpleQueue[dict[str, object] | None]", redis_uri: str, *, stay: bool) -> bool:
-    """Show how it goes until a run is complete, or for ever. Answers whether one was."""
+def watch(
+    progress: Progress, events: "queue.SimpleQueue[dict[str, object] | None]", redis_uri: str, *, stay: bool
+) -> bool:
+    """Show the progress until a run is complete, or continuously if `stay`. Return whether a run was complete."""
     deadline = time.monotonic() + LIMIT_SECONDS
     client = redis.Redis.from_url(redis_uri, decode_responses=True)
     with choose_view(console) as view:
-        while stay or (not board.complete_runs and time.monotonic() < deadline):
+        while stay or (not progress.complete_runs and time.monotonic() < deadline):
             with contextlib.suppress(queue.Empty):
                 event = events.get(timeout=_TICK_SECONDS)
                 if event is None:
-                    console.print("supervisord has ended; .demo/log tells why")
+                    console.print("supervisord has ended; see .demo/log")
                     break
-                board.take(event)
+                progress.record_event(event)
             with contextlib.suppress(redis.RedisError):
-                _read_counters(client, board)
-            view.show(board)
-    return board.complete_runs > 0
+                _read_counters(client, progress)
+            view.show(progress)
+    return progress.complete_runs > 0
 
 
-def _read_counters(client: "redis.Redis", board: Board) -> None:
+def _read_counters(client: "redis.Redis", progress: Progress) -> None:
     services = load_services()
     keys = [ServiceKeys(service.key) for service in services]
     names = [name for key in keys for name in (key.scheduled, key.updated, key.ordinal, key.failed)]
     values = [int(value or 0) for value in client.mget(names)]
     for number, service in enumerate(services):
-        board.services[service.name].count(*values[4 * number : 4 * number + 3])
+        progress.services[service.name].set_counters(*values[4 * number : 4 * number + 3])
 
 
-def verdict(services: Sequence[Service], sisu_uri: str, db: Path) -> bool:
-    """Compare the store with SISU, service by service, and say what differs. Answers whether nothing does."""
-    store = Store(db)
+def compare_with_sisu(services: Sequence[Service], sisu_uri: str, db: Path) -> bool:
+    """Compare the store with SISU, service by service, print the differences, and return whether there are none."""
+    store = MankeliStore(db)
     differences = [compare(store, service, fetch_expected(sisu_uri, service)) for service in services]
     store.close()
     for difference in filter(None, differences):
@@ -183,7 +185,7 @@ def verdict(services: Sequence[Service], sisu_uri: str, db: Path) -> bool:
     return not any(differences)
 
 
-def _end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+def _terminate(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
@@ -193,21 +195,21 @@ def _end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
 
 
 def main() -> int:
-    """Run the demo; answers the exit code."""
+    """Run the demo, and return the exit code."""
     stay = os.environ.get("DEMO") == "stay"
     services = load_services()
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir()
     db = HOME / "store.sqlite"
-    board = Board.of(service.name for service in services)
-    with world(stay=stay) as environment:
+    progress = Progress.for_services(service.name for service in services)
+    with demo_environment(stay=stay) as environment:
         (HOME / "env").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
         console.print(
             f"NATS {environment['NATS_URI']}  Redis {environment['REDIS_URI']}  SISU {environment['SIS_API_URL']}"
         )
         if stay:
             port = os.environ.get("PORT") or "3002"
-            console.print(f"The page: http://127.0.0.1:{port}/, with the token {environment['EXPLORER_TOKEN']}")
+            console.print(f"Dashboard: http://127.0.0.1:{port}/  token {environment['EXPLORER_TOKEN']}")
             console.print("In another terminal: . .venv/bin/activate; . .demo/env; importer status --watch")
         rejected = [entity for entity in os.environ.get("DEMO_REJECT", "").split(",") if entity and stay]
         with (
@@ -215,15 +217,15 @@ def main() -> int:
             supervisord(environment) as events,
             contextlib.suppress(KeyboardInterrupt),
         ):
-            complete = watch(board, events, environment["REDIS_URI"], stay=stay)
+            complete = watch(progress, events, environment["REDIS_URI"], stay=stay)
         if stay:
             return 0
-        board.count_delivered(Store(db).delivered())
-        console.print(final_table(board))
+        progress.set_delivered(MankeliStore(db).delivered())
+        console.print(final_table(progress))
         if not complete:
-            console.print(f"[red]no run was complete within {LIMIT_SECONDS:.0f} s; .demo/log tells why[/]")
+            console.print(f"[red]no run was complete within {LIMIT_SECONDS:.0f} s; see .demo/log[/]")
             return 1
-        agrees = verdict(services, environment["SIS_API_URL"], db)
+        agrees = compare_with_sisu(services, environment["SIS_API_URL"], db)
     console.print("[green]the store holds what SISU serves[/]" if agrees else "[red]the store differs from SISU[/]")
     return 0 if agrees else 1
 

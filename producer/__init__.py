@@ -1,1 +1,1 @@
-"""The producer: fetches batches from SISU, publishes their chunks and moves the ordinal on when all is settled."""
+"""The producer: fetch batches from SISU, publish their chunks, and move the ordinal once everything is settled."""

@@ -1,1 +1,1 @@
-"""What the producer and the ack_collector share: settings, names, messages, the ledger and the two clients."""
+"""What the programs share, in layers: model, config, runtime, then store (Redis), broker (NATS) and sisu (HTTP)."""

@@ -1,6 +1,7 @@
-"""What all tests have: servers, clean ones or ones to break, and a limit on their time; `async def` tests just run.
+"""The fixtures of all tests: shared servers that are emptied, and servers of a test's own.
 
-`IMPORTER_TEST_SERVERS` says which servers (see tests/support/servers.py); the report's header says what was chosen.
+`IMPORTER_TEST_SERVERS` chooses the kind of servers (see tests/support/servers.py); the report's header names it.
+pytest-asyncio runs `async def` tests.
 """
 
 import asyncio
@@ -15,23 +16,23 @@ import redis
 from hypothesis import Phase
 from nats.js.errors import NotFoundError
 
-from demo.server_programs import ServerError
-from demo.servers import Server
+from demo.servers.processes import Server
+from demo.servers.specs import ServerError
 from tests.support import servers
-from tests.support.guarded import NATS_USERS, REDIS_USERS, guarded  # noqa: F401 - a fixture for all
-from tests.support.installation import installation  # noqa: F401 - a fixture for all
-from tests.support.limits import run_test
+from tests.support.restricted_users import NATS_USERS, REDIS_USERS, restricted_users  # noqa: F401 - a fixture for all
+from tests.support.running_system import running_system  # noqa: F401 - a fixture for all
 
 MakeServer = Callable[..., Server]
 
-# No test is about how long it takes, least of all on a machine that has other things to do.
+# No test depends on how long an example takes: the machine may be busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-# For `make mutate`, which wants to know that a test fails, and not the shortest way to make it.
+# For `make mutate`, which needs to know that a test fails, not the smallest example.
 hypothesis.settings.register_profile("unshrunk", phases=[phase for phase in Phase if phase is not Phase.shrink])
 
 
 def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 - pytest's signature
+    """End the test run at once if the required servers are not available."""
     try:
         servers.choose()
     except ServerError as error:
@@ -39,74 +40,69 @@ def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 - pytest's 
 
 
 def pytest_report_header() -> str:
+    """Return the header line that names the servers."""
     return f"servers: {servers.choose().description}"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
-    run_test(pyfuncitem)
-    return True
 
 
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[Server]:
-    """One NATS for all tests that leave it whole. A test that needs it clean takes `nats_uri`."""
+    """Yield one NATS for all tests that do not break it. A test that needs it empty uses `nats_uri`."""
     with ExitStack() as stack:
         yield _start(stack, servers.choose().nats)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Server]:
-    """One Redis for all tests that leave it whole. A test that needs it clean takes `redis_uri`."""
+    """Yield one Redis for all tests that do not break it. A test that needs it empty uses `redis_uri`."""
     with ExitStack() as stack:
         yield _start(stack, servers.choose().redis)
 
 
 @pytest.fixture
 def nats_uri(nats_server: Server) -> str:
-    """Empty the NATS of all streams, and answer its address."""
+    """Delete all streams of the shared NATS, and return its address."""
     asyncio.run(_delete_streams(nats_server.uri))
     return nats_server.uri
 
 
 @pytest.fixture
 def redis_uri(redis_server: Server) -> str:
-    """Empty the Redis, and answer its address."""
+    """Empty the shared Redis, and return its address."""
     with redis.Redis.from_url(redis_server.uri) as client:
-        client.flushall()  # on a server that we have started ourselves, never on another
+        client.flushall()  # only on a server that this test run has started
     return redis_server.uri
 
 
 @pytest.fixture
 def make_nats() -> Iterator[MakeServer]:
-    """Start a NATS of this test's own, to configure or break: `make_nats(config="max_payload: 65536")`."""
+    """Start a NATS of the test's own, to configure or break: `make_nats(config="max_payload: 65536")`."""
     with ExitStack() as stack:
         yield lambda **options: _start(stack, servers.choose().nats, **options)
 
 
 @pytest.fixture
 def make_redis() -> Iterator[MakeServer]:
-    """Start a Redis of this test's own, to configure or break: `make_redis(config="appendonly no")`."""
+    """Start a Redis of the test's own, to configure or break: `make_redis(config="appendonly no")`."""
     with ExitStack() as stack:
         yield lambda **options: _start(stack, servers.choose().redis, **options)
 
 
 @pytest.fixture
-def guarded_nats(make_nats: MakeServer) -> Server:
-    """A NATS with the users of deploy/."""
+def restricted_nats(make_nats: MakeServer) -> Server:
+    """Start a NATS with the users of deploy/."""
     return make_nats(config=NATS_USERS)
 
 
 @pytest.fixture
-def guarded_redis(make_redis: MakeServer) -> Server:
-    """A Redis with the users of deploy/."""
+def restricted_redis(make_redis: MakeServer) -> Server:
+    """Start a Redis with the users of deploy/."""
     return make_redis(config="aclfile $FILES/users.acl", files={"users.acl": REDIS_USERS})
 
 
 def _start(stack: ExitStack, make: MakeServer, *, start: bool = True, **options: object) -> Server:
     try:
         server = make(**options)
-    except ServerError as error:  # there is none on this machine
+    except ServerError as error:  # the server is not installed on this machine
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
     stack.callback(server.close)
     if start:
@@ -115,7 +111,7 @@ def _start(stack: ExitStack, make: MakeServer, *, start: bool = True, **options:
 
 
 async def _delete_streams(uri: str) -> None:
-    # The attempts limit the first connection, too; 60 of them, 2 s apart, are what it does by itself.
+    # The limit also applies to the first connection; the default is 60 attempts, 2 s apart.
     client = await nats.connect(uri, allow_reconnect=False, max_reconnect_attempts=2, reconnect_time_wait=0.1)
     try:
         jetstream = client.jetstream()

@@ -1,6 +1,6 @@
-"""What `make mutate` breaks: one condition or one effect at a time, in the scripts and in the producer's rules.
+"""The mutants of `make mutate`: each removes one condition or effect from the scripts or from the producer's rules.
 
-Guards that the model knows too have its names for them (tests/protocol/model.py).
+Guards that the model has, too, have its names for them (tests/protocol/model.py).
 """
 
 from dataclasses import dataclass
@@ -11,33 +11,33 @@ from tests.protocol.model import Guard
 ROOT = Path(__file__).parents[1]
 
 _LEDGER = (
-    "tests/integration/test_ledger.py",
-    "tests/integration/test_ledger_ordinal.py",
+    "tests/integration/store/test_ledger.py",
+    "tests/integration/store/test_ledger_ordinal.py",
     "tests/protocol/test_against_redis.py",
 )
-_RULES = ("tests/unit/test_execution.py", "tests/protocol/test_against_redis.py")
+_RULES = ("tests/unit/producer/test_execution.py", "tests/protocol/test_against_redis.py")
 
 TESTS = {
-    "shared/lua/begin_execution.lua": _LEDGER,
-    "shared/lua/announce_execution.lua": _LEDGER,
-    "shared/lua/settle_chunk.lua": _LEDGER,
-    "shared/lua/split_chunk.lua": _LEDGER,
-    "shared/lua/fail_entity.lua": _LEDGER,
-    "shared/lua/advance_ordinal.lua": _LEDGER,
-    "shared/lua/read_progress.lua": _LEDGER,
-    "shared/lua/hold_lock.lua": ("tests/integration/test_lock.py",),
-    "shared/lua/release_lock.lua": ("tests/integration/test_lock.py",),
-    "shared/lua/start_post_update.lua": ("tests/integration/test_post_update.py",),
-    "shared/lua/rewind_ordinal.lua": ("tests/integration/test_wishes.py",),
-    "shared/lua/beat.lua": ("tests/integration/test_heartbeat.py",),
-    "producer/execution.py": _RULES,
+    "shared/store/lua/begin_execution.lua": _LEDGER,
+    "shared/store/lua/announce_execution.lua": _LEDGER,
+    "shared/store/lua/settle_chunk.lua": _LEDGER,
+    "shared/store/lua/split_chunk.lua": _LEDGER,
+    "shared/store/lua/fail_entity.lua": _LEDGER,
+    "shared/store/lua/advance_ordinal.lua": _LEDGER,
+    "shared/store/lua/read_progress.lua": _LEDGER,
+    "shared/store/lua/hold_lock.lua": ("tests/integration/producer/test_lock.py",),
+    "shared/store/lua/release_lock.lua": ("tests/integration/producer/test_lock.py",),
+    "shared/store/lua/start_post_update.lua": ("tests/integration/producer/test_post_update.py",),
+    "shared/store/lua/rewind_ordinal.lua": ("tests/integration/store/test_operator_requests.py",),
+    "shared/store/lua/record_heartbeat.lua": ("tests/integration/store/test_heartbeat.py",),
+    "producer/batch/execution.py": _RULES,
 }
-"""Which tests are to notice, the quickest first."""
+"""The tests that must kill the mutants of a file, the quickest first."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file in which `old`, which occurs once, is replaced by `new`; what that takes away is in `guard`."""
+    """A file in which `old`, which occurs once, is replaced by `new`; `guard` names what that removes."""
 
     file: str
     guard: Guard | str
@@ -45,7 +45,7 @@ class Mutant:
     new: str = ""
 
     def applied(self, text: str) -> str:
-        """The file's text, broken. Raises ValueError where the list has fallen behind the code."""
+        """Return the file's text with the mutation. Raises ValueError where this list no longer matches the code."""
         if text.count(self.old) != 1:
             raise ValueError(f"{self.file} has this {text.count(self.old)} times, not once: {self.old!r}")
         return text.replace(self.old, self.new)
@@ -61,16 +61,16 @@ _KNOWN = "if not size then\n  return 'DUPLICATE'\nend\n"
 _REMOVED = "redis.call('HDEL', KEYS[2], ARGV[2])\n"
 
 _SECOND = "        if not progress.outstanding:\n            return self._settled(progress)\n"
-_FIRST = "        self._must_be_ours(progress)\n" + _SECOND
+_FIRST = "        self._check_ownership(progress)\n        self._check_failures(progress)\n" + _SECOND
 
 MUTANTS: list[Mutant] = [
     *_of(
-        "shared/lua/begin_execution.lua",
+        "shared/store/lua/begin_execution.lua",
         (Guard.BEGIN_ORDINAL, "if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[2] then\n" + _FENCED),
         ("begin_execution: no ordinal is 0", "(redis.call('GET', KEYS[1]) or '0')", "redis.call('GET', KEYS[1])"),
         (Guard.BEGIN_CHUNKS_REPLACED, "'DEL', KEYS[6], KEYS[7]", "'DEL', KEYS[7]"),
         (Guard.BEGIN_ERRORS_REPLACED, "'DEL', KEYS[6], KEYS[7]", "'DEL', KEYS[6]"),
-        ("begin_execution: old ledger and error texts go", "redis.call('DEL', KEYS[6], KEYS[7])\n"),
+        ("begin_execution: the old ledger and error texts are deleted", "redis.call('DEL', KEYS[6], KEYS[7])\n"),
         ("begin_execution: the chunks enter the ledger", "  redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])\n"),
         (Guard.BEGIN_SCHEDULED, "  scheduled = scheduled + tonumber(ARGV[i + 1])\n"),
         (Guard.BEGIN_EXECUTION, "redis.call('SET', KEYS[2], ARGV[1])\n"),
@@ -78,27 +78,27 @@ MUTANTS: list[Mutant] = [
         (Guard.BEGIN_UPDATED, "redis.call('SET', KEYS[4], '0')\n"),
         (Guard.BEGIN_FAILED, "redis.call('SET', KEYS[5], '0')\n"),
         (Guard.BEGIN_CURRENT, "redis.call('SET', KEYS[8], ARGV[1])\n"),
-        ("begin_execution: mankelis hear of it", "redis.call('PUBLISH', KEYS[8], ARGV[1])\n"),
+        ("begin_execution: mankelis are notified", "redis.call('PUBLISH', KEYS[8], ARGV[1])\n"),
     ),
     *_of(
-        "shared/lua/announce_execution.lua",
+        "shared/store/lua/announce_execution.lua",
         ("announce_execution: only of the ledger's own execution", _OURS),
         ("announce_execution: mankelis can read it", "redis.call('SET', KEYS[2], ARGV[1])\n"),
-        ("announce_execution: mankelis hear of it", "redis.call('PUBLISH', KEYS[2], ARGV[1])\n"),
+        ("announce_execution: mankelis are notified", "redis.call('PUBLISH', KEYS[2], ARGV[1])\n"),
     ),
     *_of(
-        "shared/lua/settle_chunk.lua",
+        "shared/store/lua/settle_chunk.lua",
         (Guard.SETTLE_EXECUTION, _OURS),
         (Guard.SETTLE_KNOWN, _KNOWN, "size = size or ARGV[3]\n"),
         (Guard.SETTLE_SIZE, "if size ~= ARGV[3] then\n  return 'MISMATCH'\nend\n"),
         (Guard.SETTLE_REMOVES, _REMOVED),
         (Guard.SETTLE_COUNTS, "redis.call('INCRBY', KEYS[3], size)\n"),
         ("settle_chunk: by the chunk's size", "'INCRBY', KEYS[3], size", "'INCRBY', KEYS[3], 1"),
-        ("settle_chunk: the producer hears of it", "redis.call('PUBLISH', ARGV[4], redis.call('HLEN', KEYS[2]))\n"),
-        ("settle_chunk: says what is outstanding", "redis.call('HLEN', KEYS[2])", "ARGV[2]"),
+        ("settle_chunk: the producer is notified", "redis.call('PUBLISH', ARGV[4], redis.call('HLEN', KEYS[2]))\n"),
+        ("settle_chunk: publishes what is outstanding", "redis.call('HLEN', KEYS[2])", "ARGV[2]"),
     ),
     *_of(
-        "shared/lua/split_chunk.lua",
+        "shared/store/lua/split_chunk.lua",
         (Guard.SPLIT_EXECUTION, _OURS),
         (Guard.SPLIT_KNOWN, _KNOWN, "size = size or 2\n"),
         (Guard.SPLIT_SEVERAL, "if size == 1 then\n  return 'SINGLE'\nend\n"),
@@ -106,10 +106,10 @@ MUTANTS: list[Mutant] = [
         (Guard.SPLIT_ADDS, "redis.call('HSET', KEYS[2], ARGV[3], larger, ARGV[4], size - larger)\n"),
         ("split_chunk: the first half is the larger", "math.ceil(size / 2)", "math.floor(size / 2)"),
         ("split_chunk: no entity is lost", ", size - larger)", ", larger)"),
-        ("split_chunk: the producer hears of it", "redis.call('PUBLISH', ARGV[5], 'split')\n"),
+        ("split_chunk: the producer is notified", "redis.call('PUBLISH', ARGV[5], 'split')\n"),
     ),
     *_of(
-        "shared/lua/fail_entity.lua",
+        "shared/store/lua/fail_entity.lua",
         (Guard.FAIL_EXECUTION, _OURS),
         (Guard.FAIL_KNOWN, _KNOWN, "size = size or '1'\n"),
         (Guard.FAIL_SINGLE, "if size ~= '1' then\n  return 'MISMATCH'\nend\n"),
@@ -117,11 +117,11 @@ MUTANTS: list[Mutant] = [
         (Guard.FAIL_KEEPS_ERROR, "redis.call('HSET', KEYS[5], ARGV[2], ARGV[3])\n"),
         (Guard.FAIL_COUNTS_UPDATED, "redis.call('INCRBY', KEYS[3], 1)\n"),
         (Guard.FAIL_COUNTS_FAILED, "redis.call('INCRBY', KEYS[4], 1)\n"),
-        ("fail_entity: the producer hears of it", "redis.call('PUBLISH', ARGV[4], redis.call('HLEN', KEYS[2]))\n"),
-        ("fail_entity: says what is outstanding", "redis.call('HLEN', KEYS[2])", "ARGV[2]"),
+        ("fail_entity: the producer is notified", "redis.call('PUBLISH', ARGV[4], redis.call('HLEN', KEYS[2]))\n"),
+        ("fail_entity: publishes what is outstanding", "redis.call('HLEN', KEYS[2])", "ARGV[2]"),
     ),
     *_of(
-        "shared/lua/advance_ordinal.lua",
+        "shared/store/lua/advance_ordinal.lua",
         (Guard.ADVANCE_EXECUTION, "if redis.call('GET', KEYS[2]) ~= ARGV[1] then\n" + _FENCED),
         ("advance_ordinal: no ordinal is 0", "redis.call('GET', KEYS[1]) or '0'", "redis.call('GET', KEYS[1])"),
         (Guard.ADVANCE_ORDINAL, "if stored ~= ARGV[2] then", "if false then"),
@@ -135,7 +135,7 @@ MUTANTS: list[Mutant] = [
         (Guard.ADVANCE_ERRORS, "redis.call('DEL', KEYS[6])\n"),
     ),
     *_of(
-        "shared/lua/read_progress.lua",
+        "shared/store/lua/read_progress.lua",
         ("read_progress: no execution is empty", "redis.call('GET', KEYS[1]) or ''", "redis.call('GET', KEYS[1])"),
         ("read_progress: SCHEDULED that is lost is -1", "KEYS[2])) or -1", "KEYS[2])) or 0"),
         ("read_progress: UPDATED that is lost is -1", "KEYS[3])) or -1", "KEYS[3])) or 0"),
@@ -144,80 +144,94 @@ MUTANTS: list[Mutant] = [
         ("read_progress: error texts at the end", "#chunks == 0 and redis.call('HGETALL', KEYS[6]) or {}", "{}"),
     ),
     *_of(
-        "shared/lua/hold_lock.lua",
-        ("hold_lock: another's is not taken", "if holder and holder ~= ARGV[1] then\n  return 'TAKEN'\nend\n"),
-        ("hold_lock: one's own is kept", "if holder and holder ~= ARGV[1] then", "if holder then"),
-        ("hold_lock: it is noted", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"),
+        "shared/store/lua/hold_lock.lua",
+        ("hold_lock: another's lock is not taken", "if holder and holder ~= ARGV[1] then\n  return 'TAKEN'\nend\n"),
+        ("hold_lock: one's own lock is renewed", "if holder and holder ~= ARGV[1] then", "if holder then"),
+        ("hold_lock: the key is set", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"),
         ("hold_lock: it expires", ", 'PX', ARGV[2])", ")"),
     ),
     *_of(
-        "shared/lua/release_lock.lua",
-        ("release_lock: another's is not released", "~= ARGV[1]", "== ''"),
-        ("release_lock: one's own is", "redis.call('DEL', KEYS[1])\n"),
+        "shared/store/lua/release_lock.lua",
+        ("release_lock: another's lock is not released", "~= ARGV[1]", "== ''"),
+        ("release_lock: one's own lock is released", "redis.call('DEL', KEYS[1])\n"),
     ),
     *_of(
-        "shared/lua/start_post_update.lua",
-        ("start_post_update: not while another runs", "if running and running ~= ARGV[1] then", "if false then"),
+        "shared/store/lua/start_post_update.lua",
+        ("start_post_update: not while another is running", "if running and running ~= ARGV[1] then", "if false then"),
         ("start_post_update: again for the same run", "if running and running ~= ARGV[1] then", "if running then"),
-        ("start_post_update: it is noted", "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])\n"),
-        ("start_post_update: the note expires", ", 'EX', ARGV[2])", ")"),
+        ("start_post_update: the key is set", "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])\n"),
+        ("start_post_update: the key expires", ", 'EX', ARGV[2])", ")"),
     ),
     *_of(
-        "shared/lua/rewind_ordinal.lua",
+        "shared/store/lua/rewind_ordinal.lua",
         ("rewind_ordinal: from the ordinal that was seen", " ~= ARGV[1] then", " == '' then"),
         ("rewind_ordinal: no ordinal is 0", "(redis.call('GET', KEYS[1]) or '0')", "redis.call('GET', KEYS[1])"),
-        ("rewind_ordinal: 0 is no ordinal", "if ARGV[2] == '0' then", "if false then"),
-        ("rewind_ordinal: the ordinal goes", "  redis.call('DEL', KEYS[1])\n"),
-        ("rewind_ordinal: the ordinal goes back", "  redis.call('SET', KEYS[1], ARGV[2])\n"),
-        ("rewind_ordinal: it is kept who did it", "redis.call('LPUSH', KEYS[2], ARGV[3])\n"),
+        ("rewind_ordinal: 0 deletes the key", "if ARGV[2] == '0' then", "if false then"),
+        ("rewind_ordinal: the ordinal is deleted", "  redis.call('DEL', KEYS[1])\n"),
+        ("rewind_ordinal: the ordinal moves back", "  redis.call('SET', KEYS[1], ARGV[2])\n"),
+        ("rewind_ordinal: who did it is kept", "redis.call('LPUSH', KEYS[2], ARGV[3])\n"),
         ("rewind_ordinal: old ones are dropped", "redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)\n"),
     ),
     *_of(
-        "shared/lua/beat.lua",
-        ("beat: it is kept what a process says", "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"),
-        ("beat: what it says expires", ", 'PX', ARGV[3])", ")"),
-        ("beat: the process is listed", "redis.call('ZADD', KEYS[2], now_milliseconds + ARGV[3], ARGV[1])\n"),
-        ("beat: until it counts as dead", "now_milliseconds + ARGV[3]", "now_milliseconds"),
-        ("beat: those that fell silent go", "redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_milliseconds)\n"),
-        ("beat: so does the list", "redis.call('PEXPIRE', KEYS[2], ARGV[3])\n"),
+        "shared/store/lua/record_heartbeat.lua",
+        ("record_heartbeat: the record is kept", "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"),
+        ("record_heartbeat: the record expires", ", 'PX', ARGV[3])", ")"),
+        (
+            "record_heartbeat: the process is listed",
+            "redis.call('ZADD', KEYS[2], now_milliseconds + ARGV[3], ARGV[1])\n",
+        ),
+        ("record_heartbeat: until its heartbeat expires", "now_milliseconds + ARGV[3]", "now_milliseconds"),
+        (
+            "record_heartbeat: expired processes are removed",
+            "redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_milliseconds)\n",
+        ),
+        ("record_heartbeat: the list expires", "redis.call('PEXPIRE', KEYS[2], ARGV[3])\n"),
     ),
     *_of(
-        "producer/execution.py",
-        (Guard.LOOK_EXECUTION, "if progress.execution != self.hash:", "if False:"),
-        ("producer, rule 2: too many failures are given up", "if progress.failed > most:", "if False:"),
-        ("producer, rule 2: as many as allowed are not", "if progress.failed > most:", "if progress.failed >= most:"),
+        "producer/batch/execution.py",
+        (Guard.POLL_EXECUTION, "if progress.execution != self.hash:", "if False:"),
+        ("producer, rule 2: too many failures are given up", "if progress.failed > max_failures:", "if False:"),
+        (
+            "producer, rule 2: as many as allowed are not",
+            "if progress.failed > max_failures:",
+            "if progress.failed >= max_failures:",
+        ),
         ("producer, rules 1 and 2 come first", _FIRST, _SECOND + _FIRST.removesuffix(_SECOND)),
-        (Guard.LOOK_LEDGER, "if not progress.outstanding:", "if progress.scheduled == progress.updated:"),
-        (Guard.LOOK_COUNTERS, "if counters != (self._entities, self._entities, len(progress.errors)):", "if False:"),
+        (Guard.POLL_LEDGER, "if not progress.outstanding:", "if progress.scheduled == progress.updated:"),
+        (Guard.POLL_COUNTERS, "if counters != (self._entities, self._entities, len(progress.errors)):", "if False:"),
         ("producer, rule 3: SCHEDULED is the batch's", "(self._entities, self", "(progress.scheduled, self"),
         ("producer, rule 3: UPDATED is the batch's", "_entities, self._entities, ", "_entities, progress.updated, "),
         ("producer, rule 3: FAILED is the error texts'", ", len(progress.errors)):", ", progress.failed):"),
-        (Guard.LOOK_HALVES, ".keys() - self._published", ".keys() & self.sizes.keys() - self._published"),
+        (Guard.POLL_HALVES, ".keys() - self._published", ".keys() & self.sizes.keys() - self._published"),
         ("producer, rule 4: nothing is published twice", "self._published |= chunk_ids", "pass"),
-        ("producer, rule 5: not before its time", "< self._patience.panic_timeout_seconds:", "< 0:"),
+        ("producer, rule 5: not before its time", "< self._limits.panic_timeout_seconds:", "< 0:"),
         (
             "producer, rule 5: a change is progress",
             "self.changed_at_seconds = self._waiting_since_seconds =",
             "self.changed_at_seconds =",
         ),
         (
-            "producer, rule 5: a re-send starts the wait anew",
+            "producer, rule 5: a re-send restarts the wait",
             "1\n        self._waiting_since_seconds = now_seconds\n",
             "1\n",
         ),
         (
-            "producer, rule 5: nor does publishing count as waiting",
-            'waited for."""\n        self._waiting_since_seconds = now_seconds\n',
-            'waited for."""\n',
+            "producer, rule 5: publishing does not count as waiting",
+            'starts now."""\n        self._waiting_since_seconds = now_seconds\n',
+            'starts now."""\n',
         ),
-        ("producer, rule 5: not for ever", "if self.repeats == self._patience.retry_limit:", "if False:"),
-        ("producer, rule 5: re-sends are counted", "        self.repeats += 1\n"),
-        ("producer, rule 5: progress forgives", "            self.repeats = 0\n"),
+        (
+            "producer, rule 5: not without a limit",
+            "if self.consecutive_resends == self._limits.retry_limit:",
+            "if False:",
+        ),
+        ("producer, rule 5: re-sends are counted", "        self.consecutive_resends += 1\n"),
+        ("producer, rule 5: progress resets the count", "            self.consecutive_resends = 0\n"),
         ("producer, rule 5: under another attempt number", "        self._attempt += 1\n"),
         (
-            "producer, rule 5: all that is outstanding",
-            "outstanding.keys(), Why.",
-            "outstanding.keys() & self.sizes.keys(), Why.",
+            "producer, rule 5: everything outstanding",
+            "outstanding.keys(), PublishReason.",
+            "outstanding.keys() & self.sizes.keys(), PublishReason.",
         ),
     ),
 ]

@@ -1,7 +1,7 @@
-"""Takes the guards of the protocol away, one at a time, and sees whether the tests notice: `make mutate`.
+"""Mutation testing of the protocol: remove its guards, one at a time, and check that a test fails (`make mutate`).
 
-The project itself is never touched: each worker breaks, tests and mends a copy of its own. Writes docs/mutation.md, and
-fails where a mutant survives.
+The project itself is never touched: each worker breaks, tests and restores a copy of its own. Writes docs/mutation.md,
+and fails where a mutant survives.
 """
 
 import os
@@ -25,39 +25,39 @@ from tests.protocol.search import Explored, explore, scenarios
 REPORT = ROOT / "docs" / "mutation.md"
 WORKERS = 2
 LIMIT_SECONDS = 180.0
-"""For the tests of one mutant; one that has not ended by then hangs, and so is noticed."""
+"""The limit for the tests of one mutant; a mutant that hangs them counts as killed."""
 
-_COPIED = ("producer", "ack_collector", "shared", "operating", "demo", "deploy", "tests", "pyproject.toml")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "acceptance", "faults")
+_COPIED = ("producer", "ack_collector", "shared", "admin", "demo", "deploy", "tests", "pyproject.toml")
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "acceptance", "faults")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", re.MULTILINE)
 _HEAD = """\
-# What each guard is there for
+# Mutation testing: why each guard exists
 
-`make mutate` takes the conditions and effects of the protocol away, one at a time, in a copy of the project, and runs
-the quick tests against what is left. It fails where they pass: then nobody would notice if that line were lost one day.
-This page is what it wrote: {mutants} mutants, {noticed} noticed.
+`make mutate` removes the conditions and effects of the protocol, one at a time, in a copy of the project, and runs the
+quick tests on the result. It fails where they pass, since then that line could be lost without a failing test. It
+generated this page: {mutants} mutants, {killed} killed.
 
-*Fails* names the first test that notices. The last column is about the model of the protocol
-([`tests/protocol`](../tests/protocol)). With all guards, {worlds} worlds that {steps} steps lead to, with up to two
-faults on the way, keep I1 to I6, and in each of them the import can still be completed (I7; the invariants are in
-[reliability.md](reliability.md)). Without this guard there is a world that does not: named are the invariant and the
-faults that it takes ([`world.py`](../tests/protocol/world.py) says what they are). I1 is data that is lost.
+*Killed by* names the first test that fails. The last column is about the model of the protocol
+([`tests/protocol`](../tests/protocol)). With all guards, {states} states that {steps} steps lead to, with up to two
+faults on the way, keep I1 to I6, and from each of them the import can still be completed (I7; the invariants are in
+[reliability.md](reliability.md)). Without this guard there is a state that does not: the column names the invariant and
+the faults that lead there ([`state.py`](../tests/protocol/state.py) describes them). A broken I1 is lost data.
 
-| file | without this | fails | in the model breaks |
+| file | without this | killed by | breaks in the model |
 |---|---|---|---|
 """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A mutant, and the test that noticed it; None where none did."""
+    """A mutant, and the test that killed it; None where it survived."""
 
     mutant: Mutant
     test: str | None
 
 
 def main() -> int:
-    """Try all mutants, or those whose guard contains one of the arguments; then no page is written."""
+    """Test all mutants, or those whose guard contains one of the arguments; then no page is written."""
     started_seconds, words = time.monotonic(), sys.argv[1:]
     mutants = [mutant for mutant in MUTANTS if not words or any(word in str(mutant.guard) for word in words)]
     with tempfile.TemporaryDirectory(prefix="importer-mutation-") as home:
@@ -77,7 +77,7 @@ def _copy(target: Path) -> Path:
     for name in _COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=_LEFT_OUT)
+            shutil.copytree(source, target / name, ignore=_NOT_COPIED)
         else:
             shutil.copy(source, target / name)
     return target
@@ -115,43 +115,43 @@ def _try(mutant: Mutant, copy: Path) -> Outcome:
 
 
 def _run(copy: Path, tests: Sequence[str]) -> str | None:
-    """The first test that fails in this copy."""
-    # No byte code: two versions of a file within a second and of one size would be taken for the same.
+    """Return the first test that fails in this copy, or None."""
+    # No byte code: Python would mistake two versions of the same size, written within a second, for the same file.
     environment = {**os.environ, "IMPORTER_TEST_SERVERS": "local", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
     command += ["--hypothesis-profile=unshrunk", *tests]
     try:
-        run = subprocess.run(  # noqa: PLW1510 - the exit code is the answer
+        run = subprocess.run(  # noqa: PLW1510 - the exit code is the result
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        return f"{tests[0]} (does not end)"
+        return f"{tests[0]} (hangs)"
     if run.returncode == 0:
         return None
     found = _FAILED.search(run.stdout)
     if run.returncode != 1 or found is None:
-        raise RuntimeError(f"pytest could not do its work:\n{run.stdout}\n{run.stderr}")
+        raise RuntimeError(f"pytest failed:\n{run.stdout}\n{run.stderr}")
     return found[1]
 
 
 def _search() -> Explored:
-    seen = [explore(scenario) for _, scenario in scenarios()]
-    return Explored(sum(each.worlds for each in seen), sum(each.steps for each in seen))
+    explored = [explore(scenario) for _, scenario in scenarios()]
+    return Explored(sum(each.states for each in explored), sum(each.steps for each in explored))
 
 
-def _page(outcomes: Sequence[Outcome], searched: Explored) -> str:
+def _page(outcomes: Sequence[Outcome], explored: Explored) -> str:
     rows = []
     for outcome in outcomes:
-        _, _, taken_away = str(outcome.mutant.guard).partition(": ")
+        _, _, removed = str(outcome.mutant.guard).partition(": ")
         file = Path(outcome.mutant.file).name
         rows.append(
-            f"| `{file}` | {taken_away or outcome.mutant.guard} | {_test(outcome)} | {_model(outcome.mutant.guard)} |"
+            f"| `{file}` | {removed or outcome.mutant.guard} | {_test(outcome)} | {_model(outcome.mutant.guard)} |"
         )
     counts = {
         "mutants": len(outcomes),
-        "noticed": sum(outcome.test is not None for outcome in outcomes),
-        "worlds": f"{searched.worlds:,}",
-        "steps": f"{searched.steps:,}",
+        "killed": sum(outcome.test is not None for outcome in outcomes),
+        "states": f"{explored.states:,}",
+        "steps": f"{explored.steps:,}",
     }
     return _HEAD.format(**counts) + "\n".join(rows) + "\n"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from demo.servers import Server, free_port
-from demo.sisu import Credentials, SisuSimulator
+from demo.servers.processes import Server, free_port
+from demo.sisu.simulator import Credentials, SisuSimulator
 from tests.conftest import MakeServer
 from tests.support import servers
-from tests.support.programs import Outcome, Program, run
+from tests.support.programs import Outcome, ProcessUnderTest, run
 
 PRODUCER, COLLECTOR = ("producer", "--once"), ("ack_collector",)
 BOTH = pytest.mark.parametrize("program", [PRODUCER, COLLECTOR], ids=["producer", "ack_collector"])
@@ -20,7 +20,7 @@ QUICK_SECONDS = 15.0
 
 
 def variables(**others: str) -> dict[str, str]:
-    """What both programs need, with addresses where nobody is asked, and `others`."""
+    """Return what both programs need, with addresses where nobody is asked, and `others`."""
     needed = {
         "NATS_URI": "nats://127.0.0.1:1",
         "REDIS_URI": "redis://127.0.0.1:1",
@@ -34,13 +34,13 @@ def variables(**others: str) -> dict[str, str]:
 
 
 def last_word(outcome: Outcome, code: int) -> str:
-    """The reason that the program gives at its end; it has the exit code, and nothing went wrong on the way."""
+    """Return the reason that the program gives at its end; it has the exit code, and nothing went wrong on the way."""
     assert outcome.code == code, outcome.output
     assert "Traceback" not in outcome.output
     assert SECRET not in outcome.output
     last = outcome.events[-1]
-    assert (last["event"], last["level"], last["exit_code"]) == ("failed", "error", code)
-    assert [event["event"] for event in outcome.events].count("failed") == 1
+    assert (last["event"], last["level"], last["exit_code"]) == ("process_failed", "error", code)
+    assert [event["event"] for event in outcome.events].count("process_failed") == 1
     reason: str = last["reason"]
     return reason
 
@@ -111,7 +111,7 @@ def test_a_wrong_table_is_told(program: tuple[str, ...], tmp_path: Path) -> None
     table.write_text('[[service]]\nname = "PERSON"\n')
     outcome = run(*program, **variables(SERVICES_FILE=str(table)))
     assert outcome.code == 2
-    assert f"SERVICES_FILE: the table of services {table} cannot be used" in outcome.output
+    assert f"SERVICES_FILE: the services table {table} cannot be used" in outcome.output
     assert "Traceback" not in outcome.output
 
 
@@ -138,7 +138,7 @@ def test_refused_by_nats(
     uri = f"nats://{credentials}127.0.0.1:{port}"
     outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **token))
     reason = last_word(outcome, 2)
-    assert reason.startswith(f"NATS at 127.0.0.1:{port} refused the credentials: check NATS_TOKEN")
+    assert reason.startswith(f"NATS at 127.0.0.1:{port} rejected the credentials: check NATS_TOKEN")
     assert outcome.seconds < QUICK_SECONDS
 
 
@@ -151,7 +151,7 @@ def test_refused_by_redis(make_redis: MakeServer, program: tuple[str, ...], cred
     port = make_redis(config="requirepass right").port
     outcome = run(*program, **variables(REDIS_URI=f"redis://{credentials}127.0.0.1:{port}/0"))
     reason = last_word(outcome, 2)
-    assert reason.startswith("Redis refused the first contact with 127.0.0.1:")
+    assert reason.startswith("Redis denied the first contact with 127.0.0.1:")
     assert "check REDIS_URI" in reason
     assert outcome.seconds < QUICK_SECONDS
 
@@ -160,11 +160,11 @@ def test_refused_by_redis(make_redis: MakeServer, program: tuple[str, ...], cred
 def test_a_stream_that_is_configured_otherwise(make_nats: MakeServer, redis_uri: str, program: tuple[str, ...]) -> None:
     """A stream that another table of services made stops a program, with the difference."""
     server = make_nats()
-    with Program("ack_collector", **variables(NATS_URI=server.uri, REDIS_URI=redis_uri)) as first:
+    with ProcessUnderTest("ack_collector", **variables(NATS_URI=server.uri, REDIS_URI=redis_uri)) as first:
         first.wait_for('"started"')
     outcome = run(*program, **variables(NATS_URI=server.uri, REDIS_URI=redis_uri, NATS_REPLICAS="3"))
     reason = last_word(outcome, 2)
-    assert "the NATS stream IMPORTER is not configured as it must be: num_replicas is 1, must be 3" in reason
+    assert "the NATS stream IMPORTER is not configured as required: num_replicas is 1, must be 3" in reason
 
 
 class Unreachable:
@@ -180,7 +180,7 @@ class Unreachable:
             "sisu": there | {"SIS_API_URL": f"http://{nowhere}", "SERVICES": "PERSON,PLAN", "PROXY_TOKEN": SECRET},
         }
         self._programs = {
-            (program, what): stack.enter_context(Program(*program, **variables(**addresses)))
+            (program, what): stack.enter_context(ProcessUnderTest(*program, **variables(**addresses)))
             for what, addresses in cases.items()
             for program in (PRODUCER, COLLECTOR)
             if (program, what) != (COLLECTOR, "sisu")
@@ -211,7 +211,7 @@ def test_redis_is_not_there(unreachable: Unreachable, program: tuple[str, ...]) 
     """Without Redis a program gives up after some seconds, and can be started again."""
     outcome = unreachable.outcome(program, "redis")
     reason = last_word(outcome, 3)
-    assert reason.startswith("Redis is lost (the first contact with 127.0.0.1:")
+    assert reason.startswith("Redis is unavailable (the first contact with 127.0.0.1:")
     assert f"127.0.0.1:{unreachable.port}" in reason
     assert 1 < outcome.seconds < 60
 
@@ -235,7 +235,7 @@ def test_refused_by_sisu(nats_uri: str, redis_uri: str) -> None:
     with SisuSimulator(size=100, credentials=Credentials(token="right")) as sisu:
         addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
         outcome = run(*PRODUCER, **variables(**addresses, PROXY_TOKEN=SECRET))
-        assert last_word(outcome, 2) == f"PERSON: SISU at {sisu.uri} refused the credentials (401): check PROXY_TOKEN"
+        assert last_word(outcome, 2) == f"PERSON: SISU at {sisu.uri} rejected the credentials (401): check PROXY_TOKEN"
         assert len(sisu.requests) <= 2
 
 

@@ -40,7 +40,7 @@ def services_finished() -> int:
 
 
 def descendants(pid: int) -> dict[int, list[str]]:
-    """The processes below `pid`, with their command lines (from Linux's /proc)."""
+    """Return the processes below `pid`, with their command lines (from Linux's /proc)."""
     parents, commands = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -70,7 +70,7 @@ def kill_one(demo: "subprocess.Popen[str]", module: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes to kill in /proc")
-@pytest.mark.limit(240)
+@pytest.mark.timeout(240)
 def test_killing_any_process_does_not_change_the_verdict(demo: "subprocess.Popen[str]") -> None:
     """The demo's verdict stays the same when its producer, a collector and a mankeli are killed on the way."""
     for finished, module in ((1, "producer"), (4, "ack_collector"), (8, "demo.mankeli"), (12, "producer")):
@@ -83,7 +83,7 @@ def test_killing_any_process_does_not_change_the_verdict(demo: "subprocess.Popen
     assert len(exits) == 3, "supervisord saw the producer die twice and a collector once"
 
 
-@pytest.mark.limit(120)
+@pytest.mark.timeout(120)
 def test_the_demo_imports_everything_and_says_so(demo: "subprocess.Popen[str]") -> None:
     """The demo imports all 26 services, with every ordinal where it belongs, and ends with exit code 0."""
     assert demo.wait(110) == 0, demo.output.read_text()  # type: ignore[attr-defined]

@@ -4,47 +4,47 @@ import re
 
 import requests
 
-from tests.support.installation import Installation
-from tests.support.programs import Program
+from tests.support.programs import ProcessUnderTest
+from tests.support.running_system import RunningSystem
 from tests.support.waiting import wait_until
 
 TIMEOUT_SECONDS = 20
 
 
-def scrape(program: Program) -> dict[str, float]:
+def scrape(program: ProcessUnderTest) -> dict[str, float]:
     """Series → value, of a program that serves them."""
-    program.wait_for('"http_served"')
-    port = re.findall(r'"port": (\d+), "event": "http_served"', program.output)[0]
+    program.wait_for('"http_listening"')
+    port = re.findall(r'"port": (\d+), "event": "http_listening"', program.output)[0]
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS).text
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {series: float(value) for series, _, value in lines}
 
 
-def test_what_is_alerted_on_is_there_before_it_happens(installation: Installation) -> None:
+def test_what_is_alerted_on_is_there_before_it_happens(running_system: RunningSystem) -> None:
     """A counter that is born with its first count shows no increase, so the first one would raise no alert."""
-    producer = installation.start_producer(SERVICES="PERSON,PLAN")
+    producer = running_system.start_producer(SERVICES="PERSON,PLAN")
     producer.wait_for('"run_started"')
     series = scrape(producer)
     for service in ("PERSON", "PLAN"):
         assert series[f'importer_service_failures_total{{service="{service}"}}'] == 0
         for reason in ("rejected", "too large"):
             assert series[f'importer_dead_letters_total{{reason="{reason}",service="{service}"}}'] == 0
-    series = scrape(installation.collector)
-    assert series['importer_feedback_refused_total{reason="amount is not the chunk\'s size"}'] == 0
-    assert series['importer_feedback_total{verdict="SETTLED"}'] == 0
+    series = scrape(running_system.collector)
+    assert series['importer_feedback_invalid_total{reason="amount is not the chunk\'s size"}'] == 0
+    assert series['importer_feedback_total{result="SETTLED"}'] == 0
 
 
-def test_a_collector_tells_whether_it_is_heard(installation: Installation) -> None:
+def test_a_collector_tells_whether_it_is_heard(running_system: RunningSystem) -> None:
     """1 once the consumer has answered it, before any mankeli has reported anything."""
-    wait_until(lambda: scrape(installation.collector)["importer_collector_heard"] == 1, "it is heard")
+    wait_until(lambda: scrape(running_system.collector)["importer_feedback_consumer_up"] == 1, "it is heard")
 
 
-def test_a_new_producer_knows_when_all_was_imported_last(installation: Installation) -> None:
+def test_a_new_producer_knows_when_all_was_imported_last(running_system: RunningSystem) -> None:
     """The age of a service's last success outlives the process that had it, so its alert does, too."""
-    installation.start_mankeli()
-    assert installation.import_once(SERVICES="PERSON").code == 0
-    installation.redis.set("IMPORTER_PAUSED", '{"by":"ada","at":"2026-01-01T00:00:00Z"}')
-    producer = installation.start_producer(SERVICES="PERSON,PLAN")
+    running_system.start_mankeli()
+    assert running_system.import_once(SERVICES="PERSON").code == 0
+    running_system.redis.set("IMPORTER_PAUSED", '{"by":"ada","at":"2026-01-01T00:00:00Z"}')
+    producer = running_system.start_producer(SERVICES="PERSON,PLAN")
     producer.wait_for('"run_started"')
     series = scrape(producer)
     name = "importer_service_last_success_timestamp_seconds"
@@ -52,19 +52,19 @@ def test_a_new_producer_knows_when_all_was_imported_last(installation: Installat
     assert f'{name}{{service="PLAN"}}' not in series
 
 
-def test_histograms_have_what_succeeded(installation: Installation) -> None:
+def test_histograms_have_what_succeeded(running_system: RunningSystem) -> None:
     """An attempt at SISU that failed, and a batch that was given up, are no measure of how long one takes."""
-    bad = list(installation.sisu.expected("PERSON"))
-    installation.start_mankeli(*(word for entity in bad[:3] for word in ("--fail-id", entity)))
-    installation.sisu.fault("status", service="PERSON", status=500, times=1)
-    producer = installation.start_producer(SERVICES="PERSON", DEAD_LETTER_LIMIT="0")
+    bad = list(running_system.sisu.expected("PERSON"))
+    running_system.start_mankeli(*(word for entity in bad[:3] for word in ("--fail-id", entity)))
+    running_system.sisu.fault("status", service="PERSON", status=500, times=1)
+    producer = running_system.start_producer(SERVICES="PERSON", DEAD_LETTER_LIMIT="0")
     producer.wait_for('"run_finished"')
     series = scrape(producer)
     assert series['importer_fetch_seconds_count{service="PERSON"}'] >= 1
     assert series['importer_fetch_retries_total{reason="500",service="PERSON"}'] == 1
     assert (
         series['importer_fetch_seconds_count{service="PERSON"}']
-        == series['importer_fetched_bytes_count{service="PERSON"}']
+        == series['importer_fetch_response_bytes_count{service="PERSON"}']
     )
     assert 'importer_batch_settle_seconds_count{service="PERSON"}' not in series
     assert series['importer_service_failures_total{service="PERSON"}'] == 1

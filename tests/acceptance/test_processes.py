@@ -2,79 +2,81 @@
 
 from typing import Any
 
-from tests.support.installation import SERVICES, Installation
-from tests.support.programs import Outcome, Program
+from tests.support.programs import Outcome, ProcessUnderTest
+from tests.support.running_system import SERVICES, RunningSystem
 from tests.support.waiting import wait_until
 
 ONE_TIME = {service.name for service in SERVICES if service.one_time}
 
 
 def finished(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """The events of the services that were finished, by name."""
+    """Return the events of the services that were finished, by name."""
     return {event["service"]: event for event in outcome.events if event["event"] == "service_finished"}
 
 
-def test_a_second_run_publishes_nothing_but_the_one_time_services(installation: Installation) -> None:
+def test_a_second_run_publishes_nothing_but_the_one_time_services(running_system: RunningSystem) -> None:
     """Everything is imported once; a second run finds nothing new, and fetches the one-time services anew."""
-    installation.start_mankeli()
-    first = installation.import_once()
+    running_system.start_mankeli()
+    first = running_system.import_once()
     assert first.code == 0, first.output
     assert sum(event["entities"] for event in finished(first).values()) == 1500
-    installation.assert_all_is_stored()
-    second = installation.import_once()
+    running_system.assert_all_is_stored()
+    second = running_system.import_once()
     assert second.code == 0, second.output
     assert {name for name, event in finished(second).items() if event["chunks"]} == ONE_TIME
 
 
-def test_changes_are_imported_and_nothing_else(installation: Installation) -> None:
+def test_changes_are_imported_and_nothing_else(running_system: RunningSystem) -> None:
     """After changes, deletions among them, a run brings just those."""
-    installation.start_mankeli()
-    assert installation.import_once().code == 0
-    changed = installation.sisu.touch("PERSON", 40, seed=3)
-    outcome = installation.import_once(SERVICES="PERSON")
+    running_system.start_mankeli()
+    assert running_system.import_once().code == 0
+    changed = running_system.sisu.touch("PERSON", 40, seed=3)
+    outcome = running_system.import_once(SERVICES="PERSON")
     assert finished(outcome)["PERSON"]["entities"] == len(set(changed))
-    installation.assert_all_is_stored()
+    running_system.assert_all_is_stored()
 
 
-def test_a_producer_stops_after_the_batch_in_flight(installation: Installation) -> None:
+def test_a_producer_stops_after_the_batch_in_flight(running_system: RunningSystem) -> None:
     """SIGTERM in the middle of a run ends the producer with code 0, with the batch in flight settled."""
-    installation.start_mankeli("--delay-seconds", "0.05")
-    producer = installation.stack.enter_context(Program("producer", FETCH_AMOUNT="100", **installation.variables))
-    wait_until(lambda: int(installation.redis.get("LATEST_PERSON_ORDINAL") or 0) > 0, "a batch is through")
+    running_system.start_mankeli("--delay-seconds", "0.05")
+    producer = running_system.stack.enter_context(
+        ProcessUnderTest("producer", FETCH_AMOUNT="100", **running_system.variables)
+    )
+    wait_until(lambda: int(running_system.redis.get("LATEST_PERSON_ORDINAL") or 0) > 0, "a batch is through")
     producer.terminate()
     outcome = producer.outcome()
     assert outcome.code == 0, outcome.output
     assert outcome.events[-1]["event"] == "stopped"
     assert "run_finished" not in outcome.output
     for service in SERVICES:
-        assert not installation.redis.exists(f"{service.key}_CHUNKS"), "a batch was left behind"
+        assert not running_system.redis.exists(f"{service.key}_CHUNKS"), "a batch was left behind"
 
 
-def test_a_producer_that_waits_stops_at_once(installation: Installation) -> None:
+def test_a_producer_that_waits_stops_at_once(running_system: RunningSystem) -> None:
     """SIGTERM between two runs ends the producer with code 0."""
-    installation.start_mankeli()
-    producer = installation.stack.enter_context(Program("producer", **installation.variables))
-    producer.wait_for('"waiting_for_cron"')
+    running_system.start_mankeli()
+    producer = running_system.stack.enter_context(ProcessUnderTest("producer", **running_system.variables))
+    producer.wait_for('"next_run_scheduled"')
     producer.terminate()
     assert producer.outcome(10).code == 0
 
 
-def test_runs_begin_by_cron(installation: Installation) -> None:
+def test_runs_begin_by_cron(running_system: RunningSystem) -> None:
     """After the run at start-up the next one begins when cron says so."""
-    installation.start_mankeli()
-    variables = installation.variables | {"CRON": "* * * * * *"}
-    producer = installation.stack.enter_context(Program("producer", **variables))
+    running_system.start_mankeli()
+    variables = running_system.variables | {"CRON": "* * * * * *"}
+    producer = running_system.stack.enter_context(ProcessUnderTest("producer", **variables))
     wait_until(lambda: producer.output.count('"run_started"') > 1, "a second run")
     producer.terminate()
     assert producer.outcome().code == 0
 
 
-def test_a_second_producer_stands_by_and_takes_over(installation: Installation) -> None:
+def test_a_second_producer_stands_by_and_takes_over(running_system: RunningSystem) -> None:
     """Of two producers one waits, and goes on when the other one stops."""
-    installation.start_mankeli()
-    first = installation.stack.enter_context(Program("producer", **installation.variables))
-    first.wait_for('"waiting_for_cron"')
-    second = installation.stack.enter_context(Program("producer", **installation.variables))
+    running_system.start_mankeli()
+    first = running_system.stack.enter_context(ProcessUnderTest("producer", **running_system.variables))
+    first.wait_for('"next_run_scheduled"')
+    second = running_system.stack.enter_context(ProcessUnderTest("producer", **running_system.variables))
     second.wait_for('"standing_by"')
     first.terminate()
     assert first.outcome().code == 0
@@ -83,44 +85,44 @@ def test_a_second_producer_stands_by_and_takes_over(installation: Installation) 
     assert second.outcome().code == 0
 
 
-def test_a_collector_stops_in_order(installation: Installation) -> None:
+def test_a_collector_stops_in_order(running_system: RunningSystem) -> None:
     """SIGTERM ends an idle collector with code 0."""
-    installation.collector.terminate()
-    outcome = installation.collector.outcome(15)
+    running_system.collector.terminate()
+    outcome = running_system.collector.outcome(15)
     assert (outcome.code, outcome.events[-1]["event"]) == (0, "stopped")
 
 
-def test_without_a_mankeli_the_run_fails_in_bounded_time(installation: Installation) -> None:
+def test_without_a_mankeli_the_run_fails_in_bounded_time(running_system: RunningSystem) -> None:
     """When nobody consumes, --once ends with code 1, says so, moves no ordinal and leaves no chunk in the broker."""
-    outcome = installation.import_once(SERVICES="PERSON", PANIC_TIMEOUT_SECONDS="0.2", UPDATE_RETRY_LIMIT="2")
+    outcome = running_system.import_once(SERVICES="PERSON", PANIC_TIMEOUT_SECONDS="0.2", UPDATE_RETRY_LIMIT="2")
     assert outcome.code == 1, outcome.output
     assert "nothing settled for 0.2 s, nor after 2 re-sends" in outcome.output
-    assert installation.redis.get("LATEST_PERSON_ORDINAL") is None
+    assert running_system.redis.get("LATEST_PERSON_ORDINAL") is None
 
 
-def test_post_update_is_sent_once_all_is_settled(installation: Installation) -> None:
+def test_post_update_is_sent_once_all_is_settled(running_system: RunningSystem) -> None:
     """A complete run tells mankelis so, and their answer lets the next one be told, too."""
-    installation.start_mankeli()
-    assert installation.import_once().code == 0
-    installation.collector.wait_for('"post_update_finished"')
-    assert installation.redis.get("POST_UPDATE_RUNNING") is None
+    running_system.start_mankeli()
+    assert running_system.import_once().code == 0
+    running_system.collector.wait_for('"post_update_finished"')
+    assert running_system.redis.get("POST_UPDATE_RUNNING") is None
 
 
-def test_an_incomplete_run_sends_no_post_update(installation: Installation) -> None:
+def test_an_incomplete_run_sends_no_post_update(running_system: RunningSystem) -> None:
     """When a service fails, mankelis are not told that all is stored."""
-    installation.start_mankeli()
-    installation.sisu.fault("no_progress", service="MODULE", times=None)
-    outcome = installation.import_once()
+    running_system.start_mankeli()
+    running_system.sisu.fault("no_progress", service="MODULE", times=None)
+    outcome = running_system.import_once()
     assert outcome.code == 1
     assert "post_update_sent" not in outcome.output
     assert finished(outcome).keys() == {service.name for service in SERVICES} - {"MODULE"}
 
 
-def test_a_forbidden_service_does_not_hold_up_the_rest(installation: Installation) -> None:
+def test_a_forbidden_service_does_not_hold_up_the_rest(running_system: RunningSystem) -> None:
     """A service that SISU forbids is skipped, loudly, and the run counts as complete without it."""
-    installation.start_mankeli()
-    installation.sisu.forbidden = {"DISCLOSURE"}
-    outcome = installation.import_once()
+    running_system.start_mankeli()
+    running_system.sisu.forbidden = {"DISCLOSURE"}
+    outcome = running_system.import_once()
     assert outcome.code == 0, outcome.output
     assert '"service_forbidden"' in outcome.output
     assert "post_update_sent" in outcome.output

@@ -1,8 +1,8 @@
-"""Builds images for the tests from the servers at hand, for where none can be pulled.
+"""Builds images for the tests from the local servers, for machines that cannot pull any.
 
-Run it as `python -m tests.containers.build`; a test run that needs them builds them itself. They start FROM scratch,
-and hold one server and what it is linked to; nothing is downloaded. An image that is there already is kept while it
-has the same server in it.
+Run it as `python -m tests.containers.build`; a test run that needs the images builds them itself. They start FROM
+scratch and contain one server and the libraries that it is linked to; nothing is downloaded. An existing image is kept
+as long as its server is the local one.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 
 import docker.errors  # type: ignore[import-untyped]
 
-from demo.server_programs import NATS, REDIS, Program, ServerError, find_binary
+from demo.servers.specs import NATS, REDIS, ServerError, ServerSpec, find_binary
 
 VERSION_LABEL = "importer-test.version"
 _FINGERPRINT_LABEL = "importer-test.fingerprint"
@@ -26,10 +26,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class LocalImage:
-    """An image that is built here: `place` is where its Dockerfile has the server."""
+    """An image that is built here: `place` is the path of the server in it."""
 
     tag: str
-    program: Program
+    program: ServerSpec
     dockerfile: str
     place: str
 
@@ -39,9 +39,9 @@ LOCAL_REDIS = LocalImage("importer-test-redis:local", REDIS, "redis.Dockerfile",
 
 
 def build(client: Any, image: LocalImage) -> str:
-    """Build the image, unless it is there, and answer its tag. Raises ServerError."""
+    """Build the image, unless it exists, and return its tag. Raises ServerError."""
     if sys.platform != "linux":
-        raise ServerError(f"{image.tag} can only be built on Linux: its server is taken from this machine")
+        raise ServerError(f"{image.tag} can only be built on Linux: it contains the server of this machine")
     binary, version = find_binary(image.program)
     dockerfile = (_HERE / image.dockerfile).read_bytes()
     fingerprint = hashlib.sha256(dockerfile + binary.read_bytes()).hexdigest()
@@ -66,7 +66,7 @@ def _fill(root: Path, binary: Path, place: str) -> None:
     for source, target in [(binary, place), *((library, str(library)) for library in _libraries(binary))]:
         copy = root / target.lstrip("/")
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, copy)  # follows links: the linker asks for the name that ldd tells
+        shutil.copy(source, copy)  # follows links: the linker looks for the name that ldd prints
         copy.chmod(0o755)
     temporary = root / "tmp"
     temporary.mkdir()
@@ -74,21 +74,21 @@ def _fill(root: Path, binary: Path, place: str) -> None:
 
 
 def _libraries(binary: Path) -> list[Path]:
-    answer = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
-    missing = re.findall(r"^\s*(\S+) => not found", answer.stdout, re.MULTILINE)
+    result = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
+    missing = re.findall(r"^\s*(\S+) => not found", result.stdout, re.MULTILINE)
     if missing:
-        raise ServerError(f"{binary} lacks {', '.join(missing)}")
-    return [Path(name) for name in re.findall(r"(/\S+) \(0x", answer.stdout)]  # none where it is static
+        raise ServerError(f"{binary} needs libraries that are missing: {', '.join(missing)}")
+    return [Path(name) for name in re.findall(r"(/\S+) \(0x", result.stdout)]  # none for a static binary
 
 
 def main() -> int:
-    """Build both."""
+    """Build both images, and return the exit code."""
     try:
         client = docker.from_env()
         for image in (LOCAL_NATS, LOCAL_REDIS):
-            print(build(client, image))  # noqa: T201 - this is what the command answers
+            print(build(client, image))  # noqa: T201 - the command's output
     except (docker.errors.DockerException, ServerError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for whoever runs it
+        print(error, file=sys.stderr)  # noqa: T201 - the command's output
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-# The context is made by build.py: `root` holds /nats-server, static, and /tmp.
+# build.py makes the context: `root` contains /nats-server, static, and /tmp.
 FROM scratch
 COPY root/ /
 ENTRYPOINT ["/nats-server"]

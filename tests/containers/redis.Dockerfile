@@ -1,4 +1,4 @@
-# The context is made by build.py: `root` holds /usr/local/bin/redis-server, the libraries it is linked to, and /tmp.
+# build.py makes the context: `root` contains /usr/local/bin/redis-server, the libraries it is linked to, and /tmp.
 FROM scratch
 COPY root/ /
 ENTRYPOINT ["/usr/local/bin/redis-server"]

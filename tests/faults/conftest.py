@@ -1,4 +1,4 @@
-"""Worlds for the fault tests. `slow` ones are run by `make faults` only."""
+"""The rigs of the fault tests. Only `make faults` runs those with the marker `slow`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -7,33 +7,35 @@ from typing import Any
 
 import pytest
 
-from demo.servers import Server
+from demo.servers.processes import Server
 from tests.conftest import MakeServer
-from tests.faults.world import World
+from tests.faults.harness.rig import FaultRig
 
-MakeWorld = Callable[..., World]
+MakeRig = Callable[..., FaultRig]
 
 
 def slow(*values: object) -> Any:
-    """Parameters that only `make faults` runs."""
+    """Return parameters that only `make faults` runs."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def quick(names: Iterable[str], *kept: str) -> list[Any]:
-    """Of parameters, `make test` runs those that are kept."""
-    return [name if name in kept else slow(name) for name in names]
+def quick(names: Iterable[str], *quick_names: str) -> list[Any]:
+    """Return all names as parameters, of which `make test` runs only `quick_names`."""
+    return [name if name in quick_names else slow(name) for name in names]
 
 
 @pytest.fixture
-def make_world(make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path) -> Iterator[MakeWorld]:
-    """Make a world: `make_world(nats_config="", redis_config="", …)`, the rest is World's. One for each test.
+def make_rig(make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path) -> Iterator[MakeRig]:
+    """Make a rig: `make_rig(nats_config="", redis_config="", …)`; FaultRig has the other options. One for each test.
 
-    `nats`, if it is given, is a server of the test's own that runs already.
+    `nats` is a running server of the test's own.
     """
     with ExitStack() as stack:
 
-        def make(*, nats: Server | None = None, nats_config: str = "", redis_config: str = "", **options: Any) -> World:
+        def make(
+            *, nats: Server | None = None, nats_config: str = "", redis_config: str = "", **options: Any
+        ) -> FaultRig:
             nats = nats or make_nats(config=nats_config)
-            return World(stack, nats, make_redis(config=redis_config), tmp_path, **options)
+            return FaultRig(stack, nats, make_redis(config=redis_config), tmp_path, **options)
 
         yield make

@@ -1,17 +1,17 @@
-"""Entities that mankelis reject: each is found, kept as a dead letter, and the rest goes on."""
+"""Entities that mankelis reject: each is found and kept as a dead letter, and the others are imported."""
 
 import math
 
 import pytest
 
-from tests.faults.conftest import MakeWorld, slow
-from tests.faults.history import History
+from tests.faults.conftest import MakeRig, slow
+from tests.faults.harness.history import History
 
 CHUNK = 64
 
 
 def deepest(history: History) -> int:
-    """How often a chunk was split at most."""
+    """Return how many times a chunk was split at most."""
     return max(message.chunk.count(".") for message in history.messages)
 
 
@@ -20,41 +20,41 @@ def deepest(history: History) -> int:
     [slow([0]), slow([CHUNK - 1]), slow([CHUNK]), [40], slow([-1]), [0, 1, 40, 41, 42, 63, 64, 100]],
     ids=["first", "last of a chunk", "first of a chunk", "in the middle", "last", "several"],
 )
-def test_each_rejected_entity_has_one_dead_letter(make_world: MakeWorld, places: list[int]) -> None:
-    """I8: few levels of splits find it, wherever it is, and only it is not stored."""
-    world = make_world(services=("PERSON",), size=160, FETCH_AMOUNT="100", MAX_CHUNK_SIZE=str(CHUNK))
-    world.start_collector()
-    world.reject(*(world.ids()[place] for place in places))
-    history = world.check()
+def test_each_rejected_entity_has_one_dead_letter(make_rig: MakeRig, places: list[int]) -> None:
+    """I8: a few levels of splits find each rejected entity, wherever it is, and only it is not stored."""
+    rig = make_rig(services=("PERSON",), size=160, FETCH_AMOUNT="100", MAX_CHUNK_SIZE=str(CHUNK))
+    rig.start_collector()
+    rig.reject(*(rig.ids()[place] for place in places))
+    history = rig.check()
     assert 0 < deepest(history) <= math.ceil(math.log2(CHUNK))
 
 
-def test_an_entity_that_is_rejected_again_has_one_dead_letter(make_world: MakeWorld) -> None:
-    """I8: a newer version of it that fails, too, takes the place of the older one."""
-    world = make_world(services=("PERSON",), size=40)
-    world.start_collector()
-    bad = world.ids()[3]
-    world.reject(bad)
-    world.finish()
-    version = next(version for version in world.sisu.versions("PERSON") if version.entity_id == bad)
-    world.sisu.put("PERSON", version.body.replace(b'"ACTIVE"', b'"DRAFT"'))
-    world.check()
+def test_an_entity_that_is_rejected_again_has_one_dead_letter(make_rig: MakeRig) -> None:
+    """I8: the dead letter of a newer version that is rejected, too, replaces the older one."""
+    rig = make_rig(services=("PERSON",), size=40)
+    rig.start_collector()
+    bad = rig.ids()[3]
+    rig.reject(bad)
+    rig.finish()
+    version = next(version for version in rig.sisu.versions("PERSON") if version.entity_id == bad)
+    rig.sisu.put("PERSON", version.body.replace(b'"ACTIVE"', b'"DRAFT"'))
+    rig.check()
 
 
-def test_when_all_are_rejected_the_batch_is_given_up(make_world: MakeWorld) -> None:
-    """A mankeli that rejects everything is broken: no ordinal moves, nothing is buried; a good one imports it all."""
-    world = make_world()
-    world.start_collector()
-    broken = world.start_mankeli("--fail-all")
-    world.history.rejected = frozenset(world.ids()) | frozenset(world.ids("PLAN"))
-    outcome = world.produce()
+def test_a_batch_fails_when_all_entities_are_rejected(make_rig: MakeRig) -> None:
+    """A mankeli that rejects everything is broken: no ordinal moves, no dead letter is kept; a good one imports all."""
+    rig = make_rig()
+    rig.start_collector()
+    broken = rig.start_mankeli("--fail-all")
+    rig.history.rejected = frozenset(rig.ids()) | frozenset(rig.ids("PLAN"))
+    outcome = rig.produce()
     assert outcome.code == 1, outcome.output
     assert "that looks like a broken mankeli" in outcome.output
-    assert (world.ordinal("PERSON"), world.ordinal("PLAN")) == (0, 0)
+    assert (rig.ordinal("PERSON"), rig.ordinal("PLAN")) == (0, 0)
     broken.stop()
-    world.start_mankeli()
-    samples_until_now = len(world.history.samples)
+    rig.start_mankeli()
+    samples_until_now = len(rig.history.samples)
     assert samples_until_now
-    world.finish()
-    world.history.rejected = frozenset()
-    assert not world.history.kept_dead_letters
+    rig.finish()
+    rig.history.rejected = frozenset()
+    assert not rig.history.kept_dead_letters

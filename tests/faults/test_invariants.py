@@ -1,32 +1,33 @@
-"""A check that cannot fail proves nothing: each is shown a history that is right, and some that are not."""
+"""Every check accepts a correct history and rejects corrupted ones, since a check that cannot fail proves nothing."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from tests.faults import invariants
-from tests.faults.deliveries import HEARING_NS
-from tests.faults.history import DeadLetter, History, Message, Page, Processed, Sample
+from tests.faults.harness import invariants
+from tests.faults.harness.deliveries import OBSERVATION_DELAY_NS
+from tests.faults.harness.history import DeadLetter, History, Message, Page, Processed, Sample
 
 A, B, C, D = (("a", 1), ("b", 2), ("c", 3), ("d", 4))
 FIRST, SECOND = "1" * 24, "2" * 24
 
 
 def sample(at_ns: int, ordinal: int | None, execution: str | None, *counters: int, **others: object) -> Sample:
-    """A moment; the counters are SCHEDULED, UPDATED and FAILED."""
+    """Return a sample; the counters are SCHEDULED, UPDATED and FAILED."""
     chunks = {"0": counters[0] - counters[1]} if counters[0] > counters[1] else {}
-    made = Sample(at_ns, 0, "PERSON", ordinal, execution, counters[0], counters[1], counters[2], chunks)
-    return replace(made, **others)  # type: ignore[arg-type]
+    result = Sample(at_ns, 0, "PERSON", ordinal, execution, counters[0], counters[1], counters[2], chunks)
+    return replace(result, **others)  # type: ignore[arg-type]
 
 
 def message(at_ns: int, execution: str, chunk: str, *entities: str) -> Message:
+    """Return the message of a chunk."""
     return Message(at_ns, "PERSON", f"{execution}:{chunk}:1", 500, execution, chunk, entities)
 
 
 @pytest.fixture
 def good() -> History:
-    """Two pages: [a, b] is stored, of [c, d] the latter is rejected."""
+    """Return a history of two pages: a, b and c are stored, and d is rejected."""
     return History(
         pages=[Page(1, "PERSON", 0, 2, (A, B)), Page(2, "PERSON", 2, 4, (C, D))],
         messages=[
@@ -49,14 +50,14 @@ def good() -> History:
         dead_letters=[DeadLetter(13, "PERSON", SECOND, "d", "rejected")],
         kept_dead_letters=[DeadLetter(13, "PERSON", SECOND, "d", "rejected")],
         rejected=frozenset({"d"}),
-        quiet_at_ns=1,
+        faults_ended_at_ns=1,
         complete_at_ns=15,
         expected_ordinals={"PERSON": 4},
     )
 
 
 def test_a_good_history_passes(good: History) -> None:
-    """Nothing is said against what is right."""
+    """No check rejects a correct history."""
     invariants.check_all(good, bound_seconds=1)
     invariants.check_i10(good)
 
@@ -73,7 +74,7 @@ def _stored_by_two_executions(history: History) -> None:
     history.processed[:1] = [Processed(4, "PERSON", FIRST, "0", (A,)), Processed(4, "PERSON", SECOND, "9", (B,))]
 
 
-def _stored_by_an_execution_that_was_over(history: History) -> None:
+def _stored_by_an_earlier_execution(history: History) -> None:
     history.processed[0] = replace(history.processed[0], execution="0" * 24)
 
 
@@ -82,9 +83,9 @@ def _no_dead_letter(history: History) -> None:
     history.kept_dead_letters.clear()
 
 
-def _buried_too_late(history: History) -> None:
+def _dead_letter_too_late(history: History) -> None:
     history.kept_dead_letters[0] = replace(history.dead_letters[0], at_ns=20)
-    history.dead_letters[0] = replace(history.dead_letters[0], at_ns=20 + HEARING_NS)
+    history.dead_letters[0] = replace(history.dead_letters[0], at_ns=20 + OBSERVATION_DELAY_NS)
 
 
 def _page_skipped(history: History) -> None:
@@ -95,7 +96,7 @@ def _too_much_counted(history: History) -> None:
     history.samples.insert(2, sample(5, None, FIRST, 2, 3, 0, chunks={}))
 
 
-def _counter_went_back(history: History) -> None:
+def _counter_decreased(history: History) -> None:
     history.samples.insert(2, sample(5, None, FIRST, 2, 1, 0))
 
 
@@ -103,7 +104,7 @@ def _scheduled_changed(history: History) -> None:
     history.samples.insert(2, sample(5, None, FIRST, 3, 2, 0))
 
 
-def _failed_went_back(history: History) -> None:
+def _failed_decreased(history: History) -> None:
     history.samples.append(replace(history.samples[-1], failed=0))
 
 
@@ -127,11 +128,11 @@ def _chunk_lost(history: History) -> None:
     history.samples[0] = replace(history.samples[0], chunks={"0": 1})
 
 
-def _chunk_beside_its_part(history: History) -> None:
+def _chunk_and_its_part(history: History) -> None:
     history.samples[4] = replace(history.samples[4], chunks={"0": 1, "0.1": 1})
 
 
-def _chunk_came_back(history: History) -> None:
+def _chunk_outstanding_again(history: History) -> None:
     history.samples.append(replace(history.samples[-1], updated=1, failed=0, chunks={"0": 1}))
 
 
@@ -139,7 +140,7 @@ def _half_with_another_entity(history: History) -> None:
     history.messages[2] = replace(history.messages[2], entities=("x",))
 
 
-def _ordinal_went_back(history: History) -> None:
+def _ordinal_decreased(history: History) -> None:
     history.samples.append(replace(history.samples[-1], ordinal=2))
 
 
@@ -147,11 +148,11 @@ def _ordinal_was_lost(history: History) -> None:
     history.samples.append(replace(history.samples[-1], ordinal=None))
 
 
-def _ordinal_of_no_page(history: History) -> None:
+def _ordinal_without_page(history: History) -> None:
     history.samples[-1] = replace(history.samples[-1], ordinal=5)
 
 
-def _left_twice(history: History) -> None:
+def _two_advances(history: History) -> None:
     history.pages.append(Page(2, "PERSON", 2, 3, (C,)))
     history.samples += [sample(15, 2, FIRST, 2, 2, 0), sample(16, 3, FIRST, 2, 2, 0)]
 
@@ -164,7 +165,7 @@ def _complete_too_late(history: History) -> None:
     history.complete_at_ns = 10_000_000_000
 
 
-def _ends_elsewhere(history: History) -> None:
+def _wrong_final_ordinal(history: History) -> None:
     history.expected_ordinals = {"PERSON": 5}
 
 
@@ -176,7 +177,7 @@ def _two_dead_letters(history: History) -> None:
     history.kept_dead_letters *= 2
 
 
-def _dead_letter_of_a_good_one(history: History) -> None:
+def _dead_letter_of_a_stored_entity(history: History) -> None:
     history.kept_dead_letters.append(replace(history.kept_dead_letters[0], entity="a"))
 
 
@@ -200,47 +201,49 @@ def _version_stored_twice(history: History) -> None:
     history.processed.append(replace(history.processed[0], chunk="5"))
 
 
-BAD: dict[str, list[Callable[[History], None]]] = {
+CORRUPTIONS: dict[str, list[Callable[[History], None]]] = {
     "i1": [
         _never_stored,
         _stored_too_late,
         _stored_by_two_executions,
-        _stored_by_an_execution_that_was_over,
+        _stored_by_an_earlier_execution,
         _no_dead_letter,
-        _buried_too_late,
+        _dead_letter_too_late,
         _page_skipped,
     ],
-    "i2": [_too_much_counted, _counter_went_back, _scheduled_changed, _failed_went_back, _counter_missing],
+    "i2": [_too_much_counted, _counter_decreased, _scheduled_changed, _failed_decreased, _counter_missing],
     "i3": [_counted_but_not_stored, _counted_before_it_was_stored, _more_failed_than_rejected],
-    "i4": [_chunk_lost, _chunk_beside_its_part, _chunk_came_back, _half_with_another_entity],
-    "i5": [_ordinal_went_back, _ordinal_was_lost],
-    "i6": [_ordinal_of_no_page, _left_twice],
-    "i7": [_never_complete, _complete_too_late, _ends_elsewhere, _store_differs],
-    "i8": [_no_dead_letter, _two_dead_letters, _dead_letter_of_a_good_one],
+    "i4": [_chunk_lost, _chunk_and_its_part, _chunk_outstanding_again, _half_with_another_entity],
+    "i5": [_ordinal_decreased, _ordinal_was_lost],
+    "i6": [_ordinal_without_page, _two_advances],
+    "i7": [_never_complete, _complete_too_late, _wrong_final_ordinal, _store_differs],
+    "i8": [_no_dead_letter, _two_dead_letters, _dead_letter_of_a_stored_entity],
     "i9": [_too_large, _empty_chunk],
     "i10": [_message_twice, _chunk_stored_twice, _version_stored_twice],
 }
 
 
-@pytest.mark.parametrize(("name", "spoil"), [(name, spoil) for name, spoils in BAD.items() for spoil in spoils])
-def test_each_check_finds_what_is_wrong(good: History, name: str, spoil: Callable[[History], None]) -> None:
-    """Of each kind of wrong history the check says which invariant is broken."""
-    spoil(good)
+@pytest.mark.parametrize(
+    ("name", "corrupt"), [(name, corrupt) for name, corruptions in CORRUPTIONS.items() for corrupt in corruptions]
+)
+def test_each_check_rejects_a_corrupted_history(good: History, name: str, corrupt: Callable[[History], None]) -> None:
+    """The check of an invariant rejects each kind of history that breaks it."""
+    corrupt(good)
     check = getattr(invariants, f"check_{name}")
     with pytest.raises(AssertionError, match=f"^{name.upper()}: "):
         check(good, *([1.0] if name == "i7" else []))
 
 
-def test_a_zombie_is_found(good: History) -> None:
-    """A message of an execution that another one has followed is no good."""
+def test_a_message_of_an_earlier_execution_is_rejected(good: History) -> None:
+    """A message of an execution after the messages of the next one is rejected."""
     invariants.check_no_zombies(good)
     good.messages.append(good.messages[0])
     with pytest.raises(AssertionError, match=r"^zombie: "):
         invariants.check_no_zombies(good)
 
 
-def test_forgetting_is_no_offence(good: History) -> None:
-    """What Redis held before it was made to forget is not held against what it holds after."""
+def test_values_may_decrease_after_a_data_loss(good: History) -> None:
+    """Samples from before a data loss of Redis are not compared with those after it."""
     good.samples.append(sample(20, None, FIRST, 2, 0, 0, epoch=1))
     invariants.check_i2(good)
     invariants.check_i5(good)

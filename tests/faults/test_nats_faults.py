@@ -1,65 +1,65 @@
-"""NATS dies, stands still, or comes back with less than it had."""
+"""NATS dies, is paused, or restarts with less data."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import MakeWorld, slow
-from tests.faults.invariants import check_no_zombies
-from tests.faults.world import World
+from tests.faults.conftest import MakeRig, slow
+from tests.faults.harness.invariants import check_no_zombies
+from tests.faults.harness.rig import FaultRig
 
 
-def _busy(world: World) -> None:
-    """Mankelis that take their time, so that a fault hits a batch in flight."""
-    world.start_collector()
-    world.start_mankeli("--delay-seconds", "0.03")
+def _start_slow_mankeli(rig: FaultRig) -> None:
+    """Start a collector and a slow mankeli, so that a fault hits a batch in flight."""
+    rig.start_collector()
+    rig.start_mankeli("--delay-seconds", "0.03")
 
 
 @pytest.mark.parametrize("how", ["killed", slow("restarted"), "wiped"])
-def test_nats_comes_back(make_world: MakeWorld, how: str) -> None:
-    """Killed, restarted or with its store lost, in the middle of a batch: streams are made again, all is delivered."""
-    world = make_world(size=150)
-    _busy(world)
-    producer = world.start_producer()
-    world.wait_for_chunks(8)
+def test_nats_restarts(make_rig: MakeRig, how: str) -> None:
+    """NATS is killed, restarted, or loses its store during a batch: streams are created again, and all is delivered."""
+    rig = make_rig(size=150)
+    _start_slow_mankeli(rig)
+    producer = rig.start_producer()
+    rig.wait_for_chunks(8)
     if how == "restarted":
-        world.nats.restart()
+        rig.nats.restart()
     else:
-        world.nats.kill()
+        rig.nats.kill()
         if how == "wiped":
-            shutil.rmtree(world.nats.data)
-            world.nats.data.mkdir()
-        world.nats.start()
-    check_no_zombies(world.check(producer))
+            shutil.rmtree(rig.nats.data)
+            rig.nats.data.mkdir()
+        rig.nats.start()
+    check_no_zombies(rig.check(producer))
 
 
 @pytest.mark.slow
-def test_nats_comes_back_with_an_older_store(make_world: MakeWorld, tmp_path: Path) -> None:
-    """Chunks and feedback of the past come again from a store that was put back: they change nothing."""
-    world = make_world(size=150)
-    _busy(world)
-    producer = world.start_producer()
-    world.wait_for_chunks(3)
-    world.nats.kill()
-    shutil.copytree(world.nats.data, tmp_path / "older")
-    world.nats.start()
-    world.wait_for_ordinal(above=world.wait_for_ordinal())
-    world.nats.kill()
-    shutil.rmtree(world.nats.data)
-    shutil.copytree(tmp_path / "older", world.nats.data)
-    world.nats.start()
-    check_no_zombies(world.check(producer))
+def test_nats_restarts_with_an_older_store(make_rig: MakeRig, tmp_path: Path) -> None:
+    """A restored store redelivers old chunks and feedback, which change nothing."""
+    rig = make_rig(size=150)
+    _start_slow_mankeli(rig)
+    producer = rig.start_producer()
+    rig.wait_for_chunks(3)
+    rig.nats.kill()
+    shutil.copytree(rig.nats.data, tmp_path / "older")
+    rig.nats.start()
+    rig.wait_for_ordinal(above=rig.wait_for_ordinal())
+    rig.nats.kill()
+    shutil.rmtree(rig.nats.data)
+    shutil.copytree(tmp_path / "older", rig.nats.data)
+    rig.nats.start()
+    check_no_zombies(rig.check(producer))
 
 
 @pytest.mark.parametrize("seconds", [1.5, slow(9.0)])
-def test_nats_stands_still(make_world: MakeWorld, seconds: float) -> None:
-    """Paused for less, or for longer, than anybody waits for it: nothing is sent late, and all is delivered."""
-    world = make_world(size=150)
-    _busy(world)
-    producer = world.start_producer()
-    world.wait_for_chunks(8)
-    world.nats.pause()
-    world.hold(seconds)
-    world.nats.resume()
-    check_no_zombies(world.check(producer))
+def test_nats_is_paused(make_rig: MakeRig, seconds: float) -> None:
+    """NATS is paused, for less or for longer than the time-outs: nothing is sent late, and all is delivered."""
+    rig = make_rig(size=150)
+    _start_slow_mankeli(rig)
+    producer = rig.start_producer()
+    rig.wait_for_chunks(8)
+    rig.nats.pause()
+    rig.sleep_during_fault(seconds)
+    rig.nats.resume()
+    check_no_zombies(rig.check(producer))

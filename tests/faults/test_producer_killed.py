@@ -1,10 +1,10 @@
-"""The producer is killed outright, at every step of a batch."""
+"""The producer is killed at every step of a batch."""
 
 import pytest
 
-from tests.faults.conftest import MakeWorld, slow
+from tests.faults.conftest import MakeRig, slow
 
-POINTS = [
+CRASH_POINTS = [
     ("after-fetch", 1),
     slow("after-fetch", 3),
     slow("before-begin", 2),
@@ -19,11 +19,11 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize(("point", "k"), POINTS, ids=str)
-def test_a_producer_that_is_killed_loses_nothing(make_world: MakeWorld, point: str, k: int) -> None:
-    """Whatever step kill -9 hits, the next start imports everything, and no ordinal ever passed what was not stored."""
-    world = make_world()
-    world.start()
-    producer = world.start_producer(point, k)
-    world.check(producer)
+@pytest.mark.parametrize(("crash_point", "occurrence"), CRASH_POINTS, ids=str)
+def test_a_producer_that_is_killed_loses_nothing(make_rig: MakeRig, crash_point: str, occurrence: int) -> None:
+    """After kill -9 at any step, the next start imports everything, and no ordinal passes what is not stored."""
+    rig = make_rig()
+    rig.start()
+    producer = rig.start_producer(crash_point, occurrence)
+    rig.check(producer)
     assert producer.outcomes[0].code == -9, producer.output

@@ -1,11 +1,11 @@
-"""A producer stands still for longer than its lock lives, and wakes up when another one has taken over."""
+"""A producer is paused until its lock has expired, and is resumed after another one has taken over."""
 
 import pytest
 
-from tests.faults.conftest import MakeWorld, slow
+from tests.faults.conftest import MakeRig, slow
 from tests.support.waiting import wait_until
 
-POINTS = [
+PAUSE_POINTS = [
     slow("after-fetch", 2),
     ("before-begin", 2),
     slow("after-begin", 2),
@@ -16,48 +16,48 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize(("point", "k"), POINTS, ids=str)
-def test_a_producer_that_wakes_up_too_late_changes_nothing(make_world: MakeWorld, point: str, k: int) -> None:
-    """I6: whatever it was about to do is refused, and it ends, for another one is the active producer now."""
-    world = make_world()
-    world.start()
-    paused = world.start_producer(point, k, "--pause", once=False)
+@pytest.mark.parametrize(("crash_point", "occurrence"), PAUSE_POINTS, ids=str)
+def test_a_producer_that_resumes_too_late_changes_nothing(make_rig: MakeRig, crash_point: str, occurrence: int) -> None:
+    """I6: its next step is fenced, and it exits, because another producer is active."""
+    rig = make_rig()
+    rig.start()
+    paused = rig.start_producer(crash_point, occurrence, "--pause", once=False)
     paused.program.wait_paused()
-    other = world.start_producer(once=False)
+    other = rig.start_producer(once=False)
     other.wait_for('"run_finished"')
     paused.program.resume()
     paused.wait_for('"another producer took the lock over')
-    wait_until(lambda: paused.outcomes, "it has ended")
-    world.sisu.touch("PERSON", 10, seed=1)
+    wait_until(lambda: paused.outcomes, "the producer has ended")
+    rig.sisu.touch("PERSON", 10, seed=1)
     paused.stop()
     assert paused.outcomes[0].code == 3, paused.output
     other.stop()
-    world.check()
+    rig.check()
 
 
 @pytest.mark.slow
-def test_a_producer_that_wakes_up_when_the_other_one_has_gone(make_world: MakeWorld) -> None:
-    """I6: its advance is refused; it starts over from the ordinal that the other one left, and goes on."""
-    world = make_world()
-    world.start()
-    paused = world.start_producer("before-advance", 2, "--pause", once=False)
+def test_a_producer_that_resumes_after_the_other_one_has_ended(make_rig: MakeRig) -> None:
+    """I6: its advance is fenced; it restarts the service from the ordinal that the other one left, and continues."""
+    rig = make_rig()
+    rig.start()
+    paused = rig.start_producer("before-advance", 2, "--pause", once=False)
     paused.program.wait_paused()
-    world.finish()
-    world.sisu.touch("PERSON", 10, seed=1)
+    rig.finish()
+    rig.sisu.touch("PERSON", 10, seed=1)
     paused.program.resume()
-    paused.wait_for('"service_started_over"')
+    paused.wait_for('"service_restarted"')
     paused.wait_for('"run_finished"')
     paused.stop()
-    world.check()
+    rig.check()
 
 
-def test_a_producer_that_wakes_up_in_the_middle_of_anothers_batch(make_world: MakeWorld) -> None:
-    """I6: it may begin what the other one had begun, but only one of them advances, and all is delivered."""
-    world = make_world()
-    world.start()
-    late = world.start_producer("before-begin", 2, "--pause", once=False)
+def test_a_producer_that_resumes_during_a_batch_of_the_other_one(make_rig: MakeRig) -> None:
+    """I6: it may begin the batch that the other one has begun, but only one of them advances, and all is delivered."""
+    rig = make_rig()
+    rig.start()
+    late = rig.start_producer("before-begin", 2, "--pause", once=False)
     late.program.wait_paused()
-    other = world.start_producer("after-last-publish", 1, "--pause", once=False)
+    other = rig.start_producer("after-last-publish", 1, "--pause", once=False)
     other.program.wait_paused()
     late.program.resume()
     late.wait_for('"another producer took the lock over')
@@ -65,29 +65,32 @@ def test_a_producer_that_wakes_up_in_the_middle_of_anothers_batch(make_world: Ma
     late.stop()
     other.wait_for('"run_finished"')
     other.stop()
-    world.check()
+    rig.check()
 
 
 @pytest.mark.slow
-def test_a_producer_that_wakes_up_and_begins_another_service(make_world: MakeWorld) -> None:
-    """I7: mankelis are told of its execution, and drop what the active one sends, until that sends it again."""
-    world = make_world()
-    world.start_collector()
-    mankeli = world.start_mankeli()
-    batches_of_person = -(-len(world.ids("PERSON")) // int(world.variables["FETCH_AMOUNT"]))
-    late = world.start_producer("before-begin", batches_of_person + 1, "--pause", once=False)
+def test_a_producer_that_resumes_and_begins_another_service(make_rig: MakeRig) -> None:
+    """I7: mankelis switch to its execution and discard the chunks of the active producer, until it re-sends them."""
+    rig = make_rig()
+    rig.start_collector()
+    mankeli = rig.start_mankeli()
+    batches_of_person = -(-len(rig.ids("PERSON")) // int(rig.variables["FETCH_AMOUNT"]))
+    late = rig.start_producer("before-begin", batches_of_person + 1, "--pause", once=False)
     late.program.wait_paused()
     mankeli.program.pause()
-    world.sisu.touch("PERSON", 10, seed=1)
-    known = {message.execution for message in world.history.messages}
-    other = world.start_producer(once=False, UPDATE_RETRY_LIMIT="30")
-    wait_until(lambda: {message.execution for message in world.history.messages} - known, "the other one's chunks")
+    rig.sisu.touch("PERSON", 10, seed=1)
+    known = {message.execution for message in rig.history.messages}
+    other = rig.start_producer(once=False, UPDATE_RETRY_LIMIT="30")
+    wait_until(
+        lambda: {message.execution for message in rig.history.messages} - known,
+        "chunks of the other producer are published",
+    )
     late.program.resume()
     late.wait_for('"another producer took the lock over')
     mankeli.program.resume()
     other.wait_for('"run_finished"')
     late.stop()
     other.stop()
-    world.check()
+    rig.check()
     assert '"chunks_resent"' in other.output
     assert '"service_failed"' not in other.output

@@ -1,176 +1,186 @@
-"""What producers, mankelis, collectors and fate may do next in a world, each as one step.
+"""What producers, mankelis, collectors and faults may do next in a state, each as one step.
 
-Reports of mankelis are a set that only grows, and each may reach the ledger at any time, any number of times, or never:
-that is feedback that comes late, twice, in another order or not at all, and a collector that dies between the script
+The reports of mankelis are a set that only grows, and each may reach the ledger at any time, any number of times, or
+never. That covers feedback that is late, duplicated, reordered or lost, and a collector that dies between the script
 and its acknowledgement. A chunk that the broker loses is one that is not delivered yet. A second producer is one that
-went on while the first one was asleep.
+continues while the first one is paused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from shared.ledger import Verdict
-from tests.protocol.model import Books, Guard, Look, Rules
-from tests.protocol.world import Act, Fault, Phase, Producer, Report, Step, World
+from tests.protocol.model import Guard, LedgerState, Poll, Rules
+from tests.protocol.state import Action, Fault, ModelState, Phase, Producer, Report, Step
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Which batches there are, what is wrong with them, and how much may go wrong besides."""
+    """The batches, the entities that are rejected, and the faults that may occur."""
 
     batches: Sequence[Mapping[str, int]]
     bad: frozenset[tuple[int, int]] = frozenset()
-    """Entities that mankelis reject: batch, position."""
+    """The entities that mankelis reject: batch and position."""
     faults: frozenset[Fault] = frozenset(Fault)
-    most: int = 2
-    """Faults in all."""
-    each: int = 1
-    """Faults of one kind."""
+    max_faults: int = 2
+    max_faults_per_kind: int = 1
     rules: Rules = field(default_factory=Rules)
 
     def entities(self, batch: int) -> int:
-        """How many entities a batch has."""
+        """Return the number of entities of a batch."""
         return sum(self.batches[batch].values())
 
-    def steps(self, world: World) -> Iterator[Step]:
-        """All that can happen next. Steps that change nothing are among them."""
-        if world.producers[0] is None and world.books.ordinal < len(self.batches):
-            yield self._fetch(world)
-        for slot, producer in enumerate(world.producers):
+    def steps(self, state: ModelState) -> Iterator[Step]:
+        """Yield everything that can happen next, including steps that change nothing."""
+        if state.producers[0] is None and state.ledger.ordinal < len(self.batches):
+            yield self._fetch(state)
+        for slot, producer in enumerate(state.producers):
             if producer:
-                yield from self._produce(world, slot, producer)
-        for report in world.reports:
-            yield from self._collect(world, report)
-        yield from self._go_wrong(world)
+                yield from self._produce(state, slot, producer)
+        for report in state.reports:
+            yield from self._collect(state, report)
+        yield from self._faults(state)
 
     # --- producers -------------------------------------------------------------------------------------------------
 
-    def _fetch(self, world: World) -> Step:
-        since = world.books.ordinal
-        after = _put(world, 0, Producer(since, str(len(world.origins))))
-        return Step(Act.FETCH, None, after._replace(origins=(*world.origins, since)))
+    def _fetch(self, state: ModelState) -> Step:
+        since = state.ledger.ordinal
+        after = _put(state, 0, Producer(since, str(len(state.origins))))
+        return Step(Action.FETCH, None, after._replace(origins=(*state.origins, since)))
 
-    def _produce(self, world: World, slot: int, producer: Producer) -> Iterator[Step]:
+    def _produce(self, state: ModelState, slot: int, producer: Producer) -> Iterator[Step]:
         match producer.phase:
             case Phase.FETCHED:
-                books, verdict = self.rules.begin(
-                    world.books, producer.execution, producer.since, self.batches[producer.since]
+                ledger, reply = self.rules.begin(
+                    state.ledger, producer.execution, producer.since, self.batches[producer.since]
                 )
-                begun = producer._replace(phase=Phase.BEGUN) if verdict is Verdict.BEGUN else None
-                yield from self._scripted(world, slot, Act.BEGIN, books, begun, verdict)
+                begun = producer._replace(phase=Phase.BEGUN) if reply == "BEGUN" else None
+                yield from self._scripted(state, slot, Action.BEGIN, ledger, begun, reply)
             case Phase.BEGUN:
-                look = self.rules.look(world.books, producer.execution, self.entities(producer.since))
-                if look is Look.OUTSTANDING:
-                    yield from self._deliver(world, producer)
-                    yield Step(Act.LOOK, producer, world, look)
+                poll = self.rules.poll(state.ledger, producer.execution, self.entities(producer.since))
+                if poll is Poll.OUTSTANDING:
+                    yield from self._deliver(state, producer)
+                    yield Step(Action.POLL, producer, state, poll)
                 else:
-                    buried = producer._replace(phase=Phase.BURIED, buried=world.books.errors)
-                    yield Step(Act.LOOK, producer, _put(world, slot, buried if look is Look.SETTLED else None), look)
-            case Phase.BURIED:
-                books, verdict = self.rules.advance(world.books, producer.execution, producer.since, producer.since + 1)
-                if books.ordinal != world.books.ordinal and self._is_delivered(world, producer):
-                    world = world._replace(delivered_to=max(world.delivered_to, books.ordinal))
-                yield from self._scripted(world, slot, Act.ADVANCE, books, None, verdict)
+                    done = producer._replace(phase=Phase.DEAD_LETTERED, dead_letters=state.ledger.errors)
+                    yield Step(Action.POLL, producer, _put(state, slot, done if poll is Poll.SETTLED else None), poll)
+            case Phase.DEAD_LETTERED:
+                ledger, reply = self.rules.advance(state.ledger, producer.execution, producer.since, producer.since + 1)
+                if ledger.ordinal != state.ledger.ordinal and self._is_delivered(state, producer):
+                    state = state._replace(delivered_to=max(state.delivered_to, ledger.ordinal))
+                yield from self._scripted(state, slot, Action.ADVANCE, ledger, None, reply)
 
     def _scripted(
-        self, world: World, slot: int, act: Act, books: Books, then: Producer | None, verdict: Verdict
+        self,
+        state: ModelState,
+        slot: int,
+        action: Action,
+        ledger: LedgerState,
+        next_producer: Producer | None,
+        reply: str,
     ) -> Iterator[Step]:
-        """A script of the producer's, whose reply may get lost; then the client repeats it."""
-        producer, done = world.producers[slot], world._replace(books=books)
-        yield Step(act, producer, _put(done, slot, then), verdict)
-        if self._may(world, Fault.REPLY):
-            yield Step(act, producer, _spend(done, Fault.REPLY), verdict)
+        """Yield a script call of the producer, and one whose reply is lost, which the client then repeats."""
+        producer, done = state.producers[slot], state._replace(ledger=ledger)
+        yield Step(action, producer, _put(done, slot, next_producer), reply)
+        if self._may(state, Fault.REPLY):
+            yield Step(action, producer, _spend(done, Fault.REPLY), reply)
 
-    def _deliver(self, world: World, producer: Producer) -> Iterator[Step]:
-        """Something outstanding is published and reaches a mankeli, which knows the current execution."""
-        if world.books.current != producer.execution or world.books.execution != producer.execution:
+    def _deliver(self, state: ModelState, producer: Producer) -> Iterator[Step]:
+        """Yield each outstanding chunk's delivery to a mankeli that knows the current execution."""
+        if state.ledger.current != producer.execution or state.ledger.execution != producer.execution:
             return
-        for chunk, size in world.books.chunks:
-            if "." in chunk and not self.rules.has(Guard.LOOK_HALVES):
+        for chunk, size in state.ledger.chunks:
+            if "." in chunk and not self.rules.has(Guard.POLL_HALVES):
                 continue
             span = self.span(producer.since, chunk)
             fails = any((producer.since, position) in self.bad for position in span)
             reports = {Report(producer.execution, chunk, 0 if fails else size)}
-            yield Step(Act.DELIVER, chunk, world._replace(reports=world.reports | reports))
-            if size > 1 and self._may(world, Fault.PARTIAL):
+            yield Step(Action.DELIVER, chunk, state._replace(reports=state.reports | reports))
+            if size > 1 and self._may(state, Fault.PARTIAL):
                 reports = {Report(producer.execution, chunk, 1)}
-                after = _spend(world._replace(reports=world.reports | reports), Fault.PARTIAL)
-                yield Step(Act.DELIVER, chunk, after)
+                after = _spend(state._replace(reports=state.reports | reports), Fault.PARTIAL)
+                yield Step(Action.DELIVER, chunk, after)
 
     # --- collectors ------------------------------------------------------------------------------------------------
 
-    def _collect(self, world: World, report: Report) -> Iterator[Step]:
-        """Feedback reaches the ledger, and may do so again."""
+    def _collect(self, state: ModelState, report: Report) -> Iterator[Step]:
+        """Yield what a report does to the ledger when it arrives, the first time or again."""
         if report.amount:
-            books, verdict = self.rules.settle(world.books, *report)
-            yield Step(Act.SETTLE, report, _with(world, books), verdict)
+            ledger, reply = self.rules.settle(state.ledger, *report)
+            yield Step(Action.SETTLE, report, _with(state, ledger), reply)
             return
-        books, verdict = self.rules.split(world.books, report.execution, report.chunk)
-        yield Step(Act.SPLIT, report, _with(world, books), verdict)
-        # The collector calls fail_entity where split_chunk has answered SINGLE, which may be a while ago by now.
-        if len(self.span(world.origins[int(report.execution)], report.chunk)) == 1:
-            books, verdict = self.rules.fail(world.books, report.execution, report.chunk)
-            yield Step(Act.FAIL, report, _with(world, books), verdict)
+        ledger, reply = self.rules.split(state.ledger, report.execution, report.chunk)
+        yield Step(Action.SPLIT, report, _with(state, ledger), reply)
+        # The collector calls fail_entity where split_chunk has returned SINGLE, possibly some steps ago.
+        if len(self.span(state.origins[int(report.execution)], report.chunk)) == 1:
+            ledger, reply = self.rules.fail(state.ledger, report.execution, report.chunk)
+            yield Step(Action.FAIL, report, _with(state, ledger), reply)
 
-    # --- fate ------------------------------------------------------------------------------------------------------
+    # --- faults ----------------------------------------------------------------------------------------------------
 
-    def _may(self, world: World, fault: Fault) -> bool:
-        return fault in self.faults and len(world.spent) < self.most and world.spent.count(fault) < self.each
+    def _may(self, state: ModelState, fault: Fault) -> bool:
+        return (
+            fault in self.faults
+            and len(state.spent) < self.max_faults
+            and state.spent.count(fault) < self.max_faults_per_kind
+        )
 
-    def _go_wrong(self, world: World) -> Iterator[Step]:
-        if world.saved is None and self._may(world, Fault.ROLLBACK):
-            yield Step(Act.SAVE, None, world._replace(saved=world.books))
+    def _faults(self, state: ModelState) -> Iterator[Step]:
+        if state.saved is None and self._may(state, Fault.ROLLBACK):
+            yield Step(Action.SAVE, None, state._replace(saved=state.ledger))
         for fault in self.faults:
-            if self._may(world, fault):
-                for after in self._suffer(world, fault):
-                    yield Step(Act.FAULT, fault, _spend(after, fault))
+            if self._may(state, fault):
+                for after in self._inject(state, fault):
+                    yield Step(Action.FAULT, fault, _spend(after, fault))
 
-    def _suffer(self, world: World, fault: Fault) -> Iterator[World]:
-        books, (active, sleeper) = world.books, world.producers
+    def _inject(self, state: ModelState, fault: Fault) -> Iterator[ModelState]:
+        ledger, (active, sleeper) = state.ledger, state.producers
         match fault:
             case Fault.CRASH if active:
-                yield _put(world, 0, None)
+                yield _put(state, 0, None)
             case Fault.PAUSE if active and sleeper is None:
-                yield world._replace(producers=(None, active))
-            case Fault.ROLLBACK if world.saved not in (None, books):
-                yield self._rolled_back(world)
-            case Fault.LEDGER if books.chunks:
-                yield self._damaged(world, chunks=frozenset())
-            case Fault.COUNTER if books.updated != books.scheduled:
-                yield self._damaged(world, updated=books.scheduled)
-            case Fault.REWIND if books.ordinal > 0:
-                yield world._replace(books=books._replace(ordinal=0), delivered_to=0)
+                yield state._replace(producers=(None, active))
+            case Fault.ROLLBACK if state.saved not in (None, ledger):
+                yield self._rolled_back(state)
+            case Fault.LEDGER if ledger.chunks:
+                yield self._damaged(state, chunks=frozenset())
+            case Fault.COUNTER if ledger.updated != ledger.scheduled:
+                yield self._damaged(state, updated=ledger.scheduled)
+            case Fault.REWIND if ledger.ordinal > 0:
+                yield state._replace(ledger=ledger._replace(ordinal=0), delivered_to=0)
             case Fault.FLAKY:
-                for report in world.reports:
+                for report in state.reports:
                     if report.amount:
-                        yield world._replace(reports=world.reports | {report._replace(amount=0)})
+                        yield state._replace(reports=state.reports | {report._replace(amount=0)})
 
-    def _rolled_back(self, world: World) -> World:
-        saved = world.saved or world.books
-        # A rewind that Redis has lost was never made.
-        return world._replace(books=saved, saved=None, delivered_to=max(world.delivered_to, saved.ordinal))
+    def _rolled_back(self, state: ModelState) -> ModelState:
+        saved = state.saved or state.ledger
+        # A rewind that Redis has lost never happened.
+        return state._replace(ledger=saved, saved=None, delivered_to=max(state.delivered_to, saved.ordinal))
 
-    def _damaged(self, world: World, **fields: object) -> World:
-        return world._replace(books=world.books._replace(**fields), damaged=world.damaged | {world.books.execution})
+    def _damaged(self, state: ModelState, **fields: object) -> ModelState:
+        return state._replace(
+            ledger=state.ledger._replace(**fields),
+            damaged=state.damaged | {state.ledger.execution},
+        )
 
-    # --- truth -----------------------------------------------------------------------------------------------------
+    # --- the facts ---------------------------------------------------------------------------------------------------
 
     def span(self, batch: int, chunk: str) -> range:
-        """The positions of a chunk's entities in its batch."""
+        """Return the positions of a chunk's entities in its batch."""
         return _span(tuple(self.batches[batch].items()), chunk)
 
-    def stored(self, world: World, execution: str) -> set[int]:
-        """What mankelis have stored under an execution: positions in its batch."""
-        batch = world.origins[int(execution)]
-        spans = ((self.span(batch, each.chunk), each) for each in world.reports if each.execution == execution)
+    def stored(self, state: ModelState, execution: str) -> set[int]:
+        """Return the positions, in its batch, of what mankelis have stored under an execution."""
+        batch = state.origins[int(execution)]
+        spans = ((self.span(batch, each.chunk), each) for each in state.reports if each.execution == execution)
         return {position for span, report in spans for position in span[: report.amount]}
 
-    def _is_delivered(self, world: World, producer: Producer) -> bool:
-        """Whether the batch is stored or buried under just this execution, and so is all before it."""
-        kept = {position for chunk in producer.buried for position in self.span(producer.since, chunk)}
-        settled = self.stored(world, producer.execution) | kept
-        return producer.since <= world.delivered_to and settled >= set(range(self.entities(producer.since)))
+    def _is_delivered(self, state: ModelState, producer: Producer) -> bool:
+        """Return whether the batch is stored or dead-lettered under exactly this execution, and so is all before it."""
+        kept = {position for chunk in producer.dead_letters for position in self.span(producer.since, chunk)}
+        settled = self.stored(state, producer.execution) | kept
+        return producer.since <= state.delivered_to and settled >= set(range(self.entities(producer.since)))
 
 
 @cache
@@ -188,14 +198,14 @@ def _span(chunks: tuple[tuple[str, int], ...], chunk: str) -> range:
     return span
 
 
-def _with(world: World, books: Books) -> World:
-    return world if books is world.books else world._replace(books=books)
+def _with(state: ModelState, ledger: LedgerState) -> ModelState:
+    return state if ledger is state.ledger else state._replace(ledger=ledger)
 
 
-def _put(world: World, slot: int, producer: Producer | None) -> World:
-    active, sleeper = world.producers
-    return world._replace(producers=(producer, sleeper) if slot == 0 else (active, producer))
+def _put(state: ModelState, slot: int, producer: Producer | None) -> ModelState:
+    active, sleeper = state.producers
+    return state._replace(producers=(producer, sleeper) if slot == 0 else (active, producer))
 
 
-def _spend(world: World, fault: Fault) -> World:
-    return world._replace(spent=tuple(sorted((*world.spent, fault))))
+def _spend(state: ModelState, fault: Fault) -> ModelState:
+    return state._replace(spent=tuple(sorted((*state.spent, fault))))

@@ -8,22 +8,22 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
-from shared import keys
-from shared.broker import Broker
-from shared.settings import CollectorSettings
-from shared.stop import Stop
+from shared.broker.connection import Broker
+from shared.config.settings import CollectorSettings
+from shared.model import keys
+from shared.runtime.shutdown import Stop
 
 CHANNELS = ("ORI_PERSON_CHANNEL", "KORI_MODULE_CHANNEL")
 
 
 def settings_for(nats_uri: str, redis_uri: str = "redis://unused", **others: Any) -> CollectorSettings:
-    """Settings with these addresses, and `others` by the names of their fields."""
+    """Return settings with these addresses, and `others` by the names of their fields."""
     return CollectorSettings(nats_uri=nats_uri, redis_uri=redis_uri, **others)
 
 
 @asynccontextmanager
 async def connected(nats_uri: str, stop: Stop | None = None, **others: Any) -> AsyncIterator[Broker]:
-    """A connection with all streams, closed in the end."""
+    """Open a connection with all streams, and close it at the end."""
     broker = await Broker.connect(settings_for(nats_uri, **others), CHANNELS, "test", stop or Stop())
     try:
         yield broker
@@ -37,12 +37,12 @@ async def publish(broker: Broker, message_id: str, payload: bytes = b"{}") -> No
 
 
 async def count(jetstream: JetStreamContext, stream: str = keys.CHUNK_STREAM) -> int:
-    """How many messages the stream holds."""
+    """Return the number of messages in the stream."""
     return (await jetstream.stream_info(stream)).state.messages
 
 
 async def add_stream(nats_uri: str, config: StreamConfig) -> None:
-    """Make a stream as somebody else would, before the project does."""
+    """Create a stream as another program would, before the project does."""
     client = await nats.connect(nats_uri, allow_reconnect=False)
     await client.jetstream().add_stream(config)
     await client.close()

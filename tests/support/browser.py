@@ -13,7 +13,7 @@ Scheme = Literal["light", "dark"]
 
 
 def chromium() -> str:
-    """Its path. Without one the test is skipped, and fails in CI."""
+    """Return its path. Without one the test is skipped, and fails in CI."""
     path = os.environ.get("PLAYWRIGHT_CHROMIUM") or shutil.which("chromium")
     if path is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no chromium on this machine")
@@ -24,7 +24,7 @@ def chromium() -> str:
 def browsing(
     width: int = 1280, height: int = 900, scheme: Scheme = "light", zone: str = "Europe/Helsinki"
 ) -> Iterator[Page]:
-    """A page of a new browser. An error in the page's own script fails the test."""
+    """Open a page in a new browser. An error in the page's own script fails the test."""
     errors: list[str] = []
     with sync_playwright() as playwright:
         # Without a sandbox: CI runs as root, where chromium's does not start; it sees only our own page.

@@ -1,4 +1,4 @@
-"""Certificates for one test run: authorities, what they vouch for, and what a client shows for itself."""
+"""Certificates for one test run: authorities, and the server and client certificates that they issue."""
 
 import datetime as dt
 import ipaddress
@@ -10,38 +10,36 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _PEM = serialization.Encoding.PEM
-
-
 _DAY = dt.timedelta(days=1)
 _EXPIRED = dt.timedelta(minutes=-1)
 
 
 def make_certificates(valid_for: dt.timedelta = _DAY) -> dict[str, bytes]:
-    """`ca.pem`, valid for a day; `server.pem` and `server.key` for 127.0.0.1; `client.pem` and `client.key`.
+    """Create `ca.pem`, valid for a day; `server.pem` and `server.key` for 127.0.0.1; `client.pem` and `client.key`.
 
-    They are valid from two days ago on; with a negative `valid_for`, no longer.
+    They are valid from two days ago on; with a negative `valid_for` they have expired.
     """
     authority = _Authority("importer test authority")
     return {"ca.pem": authority.pem} | authority.issue("server", valid_for) | authority.issue("client", valid_for)
 
 
 def write_certificates(folder: Path) -> Path:
-    """Write those of `make_certificates`, and such as are to be refused, into `folder`; answer it.
+    """Write those of `make_certificates`, and some that must be rejected, into `folder`, and return it.
 
-    `expired-server` and `expired-client` are of the same authority; `other-ca.pem`, `other-server` and `other-client`
-    are another one's.
+    The same authority issues `expired-server` and `expired-client`; another one, `other-ca.pem`, issues `other-server`
+    and `other-client`.
     """
     ours, others = _Authority("importer test authority"), _Authority("another authority")
     files = {"ca.pem": ours.pem, "other-ca.pem": others.pem}
-    for who in ("server", "client"):
-        files |= ours.issue(who) | ours.issue(f"expired-{who}", _EXPIRED) | others.issue(f"other-{who}")
+    for owner in ("server", "client"):
+        files |= ours.issue(owner) | ours.issue(f"expired-{owner}", _EXPIRED) | others.issue(f"other-{owner}")
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return folder
 
 
 def make_self_signed() -> dict[str, bytes]:
-    """`cert.pem` for 127.0.0.1, which signs itself, and `key.pem`."""
+    """Create a self-signed `cert.pem` for 127.0.0.1, and `key.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -66,14 +64,14 @@ class _Authority:
         )
         self.pem = root.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
 
-    def issue(self, who: str, valid_for: dt.timedelta = _DAY) -> dict[str, bytes]:
-        """A certificate for 127.0.0.1 and its key, as `<who>.pem` and `<who>.key`."""
+    def issue(self, owner: str, valid_for: dt.timedelta = _DAY) -> dict[str, bytes]:
+        """Issue a certificate for 127.0.0.1 and its key, as `<owner>.pem` and `<owner>.key`."""
         key = ec.generate_private_key(ec.SECP256R1())
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        leaf = _builder(_name(who), self._name, key, valid_for).add_extension(address, False)
+        leaf = _builder(_name(owner), self._name, key, valid_for).add_extension(address, False)
         return {
-            f"{who}.pem": leaf.sign(self._key, hashes.SHA256()).public_bytes(_PEM),
-            f"{who}.key": key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+            f"{owner}.pem": leaf.sign(self._key, hashes.SHA256()).public_bytes(_PEM),
+            f"{owner}.key": key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         }
 
 

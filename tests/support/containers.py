@@ -1,8 +1,8 @@
 """NATS and Redis in containers, by testcontainers, with the interface of the servers that run as processes.
 
-Ports are published on 127.0.0.1 only. The data directory is a directory of this machine, mounted, and the server runs
+Ports are published on 127.0.0.1 only. The data directory is a mounted directory of this machine, and the server runs
 as the user who runs the tests, so that both may write there. Containers are removed by `close()`, else at exit; those
-of a test run that was killed are removed by the next one. Ryuk, which does this elsewhere, is one more image to pull.
+of a test run that was killed are removed by the next one. Ryuk would do the same, but needs one more image.
 """
 
 import atexit
@@ -17,8 +17,8 @@ import docker.errors  # type: ignore[import-untyped]
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from demo.server_base import LOG_TAIL_LINES, STOP_SECONDS, PortTakenError, Server
-from demo.server_programs import NATS, REDIS, ServerError
+from demo.servers.base import LOG_TAIL_LINES, STOP_SECONDS, PortTakenError, Server
+from demo.servers.specs import NATS, REDIS, ServerError
 
 testcontainers_config.ryuk_disabled = True
 
@@ -28,7 +28,7 @@ _live: "set[_ContainerServer]" = set()
 
 
 class _Owner:
-    """This process, as a file that it holds locked while it lives: a label that outlives it can be told by that."""
+    """This process, as a file that is locked while the process lives: a container's label names the file."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="importer-test-", suffix=".lock")  # noqa: SIM115 - until the end
@@ -49,8 +49,8 @@ _owner = _Owner()
 
 
 def remove_leftovers(client: Any) -> None:
-    """Remove the containers of test runs that are dead."""
-    # One that another test run removes between the listing and the look at it is no matter.
+    """Remove the containers of test runs that have ended."""
+    # Another test run may remove one between the listing and the inspection: `ignore_removed`.
     for container in client.containers.list(all=True, filters={"label": _OWNER_LABEL}, ignore_removed=True):
         if _Owner.is_dead(container.labels[_OWNER_LABEL]):
             with contextlib.suppress(docker.errors.APIError):  # another test run removes them at the same time
@@ -83,12 +83,12 @@ class _ContainerServer(Server):
 
     @property
     def version(self) -> str:
-        return f"{self.program.name} of image {self._image}"
+        return f"{self.spec.name} of image {self._image}"
 
     def _launch(self) -> None:
         if self._running():
-            raise ServerError(f"{self} runs already")
-        self._write_config("0.0.0.0", _HOME)  # of the container: what is published is bound to 127.0.0.1
+            raise ServerError(f"{self} is already running")
+        self._write_config("0.0.0.0", _HOME)  # inside the container: the published port is bound to 127.0.0.1
         with self._engine_errors("started"):
             if self._container is not None:
                 self._container.get_wrapped_container().start()
@@ -97,7 +97,7 @@ class _ContainerServer(Server):
                 self._container = self._new_container()
                 self._container.start()
             except docker.errors.APIError:
-                self._remove()  # for another attempt it has to be made anew, with another port
+                self._remove()  # another attempt needs a new container, with another port
                 raise
 
     def _new_container(self) -> DockerContainer:
@@ -111,7 +111,7 @@ class _ContainerServer(Server):
                 entrypoint=self.entrypoint,
             )
         )
-        # with_bind_ports takes no address; what it fills is handed on to docker-py, which does.
+        # with_bind_ports accepts no address; docker-py, which receives this dict, does.
         container.ports[f"{self.port}/tcp"] = ("127.0.0.1", self.port)  # type: ignore[assignment]
         return container
 
@@ -135,7 +135,7 @@ class _ContainerServer(Server):
     def stop(self) -> None:
         with self._engine_errors("stopped"):
             if self._status() == "paused":
-                self.resume()  # a frozen process takes no SIGTERM
+                self.resume()  # a paused process does not receive SIGTERM
             if self._running() and self._container is not None:
                 self._container.get_wrapped_container().stop(timeout=int(STOP_SECONDS))
 
@@ -162,7 +162,7 @@ class _ContainerServer(Server):
 
     def _required(self) -> Any:
         if self._container is None or not self._running():
-            raise ServerError(f"{self} does not run")
+            raise ServerError(f"{self} is not running")
         return self._container.get_wrapped_container()
 
     def _remove(self) -> None:
@@ -183,14 +183,14 @@ class _ContainerServer(Server):
 class NatsContainer(_ContainerServer):
     """A nats-server with JetStream in a container; otherwise as NatsServer."""
 
-    program = NATS
+    spec = NATS
     arguments: ClassVar[list[str]] = ["-c", f"{_HOME}/server.conf"]
 
 
 class RedisContainer(_ContainerServer):
     """A redis-server in a container; otherwise as RedisServer."""
 
-    program = REDIS
-    # Not the official image's own, a script that changes the owner of the data and the user.
+    spec = REDIS
+    # Not the official image's entry point, a script that changes the data's owner and the user.
     entrypoint: ClassVar[list[str] | None] = ["redis-server"]
     arguments: ClassVar[list[str]] = [f"{_HOME}/server.conf"]

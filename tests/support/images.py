@@ -1,8 +1,8 @@
-"""The images that the test containers are made of, and the engine that has them.
+"""The images of the test containers, and the Docker engine that has them.
 
-`NATS_IMAGE` and `REDIS_IMAGE` name them; a named image is used or pulled, or it is an error. Otherwise the engine's
-copy of the official one is used. Where it has none, a pull is tried once, and where that fails an image is built from
-the server at hand (tests/containers/); from then on that is the one, so that no test run waits for another pull.
+`NATS_IMAGE` and `REDIS_IMAGE` name them; a named image must be present or pulled. Otherwise the engine's copy of the
+official image is used. If there is none, one pull is tried, and if that fails an image is built from the local server
+(tests/containers/); later test runs use that image, so that none of them waits for another pull.
 """
 
 import os
@@ -12,14 +12,14 @@ from typing import Any
 import docker.errors  # type: ignore[import-untyped]
 from docker.utils import parse_repository_tag  # type: ignore[import-untyped]
 
-from demo.server_programs import ServerError
+from demo.servers.specs import ServerError
 from tests.containers.build import LOCAL_NATS, LOCAL_REDIS, VERSION_LABEL, LocalImage, build
 
 OFFICIAL_NATS = "nats:2.11"
 OFFICIAL_REDIS = "redis:7"
 _ENGINE_TIMEOUT_SECONDS = 20
 _PULL_SECONDS = 180
-"""As long as the pull makes progress; without any, _ENGINE_TIMEOUT_SECONDS."""
+"""The limit of a pull that makes progress; without progress it is _ENGINE_TIMEOUT_SECONDS."""
 
 
 def engine() -> Any:
@@ -28,7 +28,7 @@ def engine() -> Any:
         client = docker.from_env(timeout=_ENGINE_TIMEOUT_SECONDS)
         version = client.version()
     except (docker.errors.DockerException, OSError) as error:
-        raise ServerError(f"no Docker engine answers: {error}") from error
+        raise ServerError(f"no Docker engine responds: {error}") from error
     if not client.api.base_url.startswith("http+docker://"):
         raise ServerError("the Docker engine is not on this machine: its data directories and ports would be elsewhere")
     if version.get("Os") != "linux":
@@ -40,7 +40,7 @@ def _image(client: Any, variable: str, official: str, local: LocalImage) -> str:
     named = os.environ.get(variable)
     image = named or official
     if named == local.tag or (not named and not _present(client, official) and _present(client, local.tag)):
-        return build(client, local)  # it was built before: no need to try a pull each time, only to keep it fresh
+        return build(client, local)  # it was built before: no pull, but a new build if the server has changed
     if _present(client, image):
         return image
     try:
@@ -74,16 +74,16 @@ def _pull(client: Any, image: str) -> str:
 
 
 def nats_image(client: Any) -> str:
-    """Choose, and get if need be, the image for NATS. Raises ServerError."""
+    """Return the image for NATS, pulled or built if necessary. Raises ServerError."""
     return _image(client, "NATS_IMAGE", OFFICIAL_NATS, LOCAL_NATS)
 
 
 def redis_image(client: Any) -> str:
-    """Choose, and get if need be, the image for Redis. Raises ServerError."""
+    """Return the image for Redis, pulled or built if necessary. Raises ServerError."""
     return _image(client, "REDIS_IMAGE", OFFICIAL_REDIS, LOCAL_REDIS)
 
 
-def describe(client: Any, image: str) -> str:
-    """Say which image it is, for people: the server where its label tells it, else the image's id."""
+def describe_image(client: Any, image: str) -> str:
+    """Return a description of the image: its server if a label names it, else the image's id."""
     found = client.images.get(image)
     return f"{image} ({found.labels.get(VERSION_LABEL) or found.short_id})"

@@ -1,10 +1,10 @@
-"""Looking for what nothing may tell of: personal data of a simulated SISU's entities, and secrets."""
+"""The search for what no output may contain: personal data of a simulated SISU's entities, and secrets."""
 
 import json
 import re
 from collections.abc import Iterable
 
-from demo.sisu import SisuSimulator
+from demo.sisu.simulator import SisuSimulator
 
 SECRETS = {
     "NATS": "nats-s3cret",
@@ -13,7 +13,7 @@ SECRETS = {
     "page": "explorer-s3cret-token",
 }
 ERROR_TEXT = "told to fail"
-"""What the mankeli of the demo says of a chunk that it rejects, followed by the entity's id."""
+"""The demo mankeli's error text for a rejected chunk; the entity's id follows it."""
 PERSONAL_FIELDS = (
     "studentNumber",
     "employeeNumber",
@@ -29,7 +29,7 @@ PERSONAL_FIELDS = (
 
 
 def personal_data(sisu: SisuSimulator) -> set[str]:
-    """The ids of all entities of all services, and what says who a person is."""
+    """Return the ids of all entities of all services, and the data that identifies persons."""
     found = {entity_id for service in sisu.services for entity_id in sisu.expected(service)}
     for _, body in sisu.expected("PERSON").values():
         person = json.loads(body)
@@ -39,6 +39,6 @@ def personal_data(sisu: SisuSimulator) -> set[str]:
 
 
 def leaks(outputs: Iterable[str], secrets: Iterable[str]) -> set[str]:
-    """Which of these stand in the outputs as words of their own."""
+    """Return those of the secrets that occur in the outputs as whole words."""
     text = "\n".join(outputs)
     return {secret for secret in secrets if secret in text and re.search(rf"\b{re.escape(secret)}\b", text)}

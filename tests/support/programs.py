@@ -1,4 +1,4 @@
-"""The project's programs as subprocesses: run to their end, or beside a test, with an environment of their own."""
+"""The project's programs as subprocesses with an environment of their own, run to their end or beside a test."""
 
 import json
 import os
@@ -28,19 +28,19 @@ class Outcome:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Its log. A line that is no JSON is an error, be it a traceback or a library's own words."""
+        """Return its log. A line that is not JSON is an error, whether a traceback or the output of a library."""
         return [json.loads(line) for line in self.output.splitlines()]
 
 
-class Program:
-    """`python -m <module> <arguments>`, running from its making on; killed in the end, if it has not ended by then.
+class ProcessUnderTest:
+    """`python -m <module> <arguments>`, started at once; killed at the end, unless it has ended by then.
 
-    It has the variables that are given, and none of those that the project reads from the one who runs the tests.
+    It has these environment variables, and none of the project's settings from the environment of the tests.
     """
 
     def __init__(self, module: str, *arguments: str, **variables: str) -> None:
         self._started = time.monotonic()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - until the end; a pipe could fill up
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`; a pipe could fill up
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
@@ -52,12 +52,12 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it has written so far."""
+        """Return its output so far."""
         size = os.fstat(self._file.fileno()).st_size
         return os.pread(self._file.fileno(), size, 0).decode()
 
     def wait_for(self, text: str, deadline_seconds: float = 30) -> None:
-        """Wait until it has written this."""
+        """Wait until its output contains this text."""
 
         def written() -> bool:
             ended = self._process.poll() is not None
@@ -67,11 +67,11 @@ class Program:
         wait_until(written, f"{text!r} is written", deadline_seconds)
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Send SIGTERM."""
         self._process.terminate()
 
     def outcome(self, deadline_seconds: float = 60) -> Outcome:
-        """Wait for its end."""
+        """Wait for its end, and return the outcome."""
         try:
             code = self._process.wait(deadline_seconds)
         except subprocess.TimeoutExpired:
@@ -79,7 +79,7 @@ class Program:
         return Outcome(code, self.output, time.monotonic() - self._started)
 
     def close(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill it, if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(_KILL_SECONDS)
@@ -95,8 +95,8 @@ class Program:
 
 
 def run(module: str, *arguments: str, deadline_seconds: float = 60, **variables: str) -> Outcome:
-    """Run a program to its end."""
-    with Program(module, *arguments, **variables) as program:
+    """Run a program to its end, and return the outcome."""
+    with ProcessUnderTest(module, *arguments, **variables) as program:
         return program.outcome(deadline_seconds)
 
 

@@ -1,4 +1,4 @@
-"""A real Sentinel beside a test: `redis-server --sentinel`, a local process whatever the other servers run in."""
+"""A real Sentinel for a test: `redis-server --sentinel`, always a local process."""
 
 import subprocess
 import tempfile
@@ -8,9 +8,9 @@ from typing import Self
 
 from redis import Redis, RedisError
 
-from demo.owned import launch
-from demo.server_programs import REDIS, find_binary
-from demo.servers import free_port
+from demo.servers.child_process import launch
+from demo.servers.processes import free_port
+from demo.servers.specs import REDIS, find_binary
 from tests.support.waiting import wait_until
 
 MASTER = "importer"
@@ -19,9 +19,9 @@ _NEVER_MS = 60 * 60 * 1000
 
 
 class Sentinel:
-    """Watches over the Redis at a loopback port, under the name MASTER. Raises ServerError where there is no binary.
+    """Monitors the Redis at a loopback port, under the name MASTER. Raises ServerError if there is no binary.
 
-    It makes a replica the master when it is told to, and not by itself.
+    It promotes a replica only when `fail_over` is called, not by itself.
     """
 
     def __init__(self, master_port: int, password: str = "") -> None:
@@ -38,35 +38,35 @@ class Sentinel:
         )
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self) -> Redis:
-        """A client for the Sentinel itself."""
+    def client(self) -> Redis:
+        """Return a client for the Sentinel itself."""
         return Redis(port=self.port, decode_responses=True, socket_timeout=5)
 
     def master_port(self) -> int:
-        """Of the Redis that is the master now."""
-        with self.ask() as client:
+        """Return the port of the Redis that is the master now."""
+        with self.client() as client:
             return int(client.sentinel_get_master_addr_by_name(MASTER)[1])
 
     def knows_a_replica(self) -> bool:
-        """Whether there is one that could take over."""
-        with self.ask() as client:
+        """Return whether there is a replica that can be promoted."""
+        with self.client() as client:
             replicas = client.sentinel_slaves(MASTER)
-        return any(one["master-link-status"] == "ok" and not one["is_sdown"] for one in replicas)
+        return any(each["master-link-status"] == "ok" and not each["is_sdown"] for each in replicas)
 
     def fail_over(self) -> None:
-        """Have a replica made the master; returns at once."""
-        with self.ask() as client:
+        """Start the promotion of a replica; return at once."""
+        with self.client() as client:
             client.sentinel_failover(MASTER)
 
     def __enter__(self) -> Self:
         with (Path(self._folder.name) / "log").open("wb") as log:
             self._process = launch([str(self._binary), str(self._config), "--sentinel"], stdout=log, stderr=log)
-        wait_until(self._answers, "the Sentinel answers")
+        wait_until(self._responds, "the Sentinel responds")
         return self
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
-            with self.ask() as client:
+            with self.client() as client:
                 return bool(client.ping())
         except RedisError:
             return False

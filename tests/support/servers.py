@@ -1,7 +1,7 @@
-"""Which servers the tests run on: containers where a Docker engine answers and images can be had, else processes.
+"""The servers that the tests use: containers if a Docker engine and images are available, else local processes.
 
-`IMPORTER_TEST_SERVERS` decides: `containers` (where there can be none, the test run ends), `local`, or empty:
-containers where they can be had. Which images: see tests/support/images.py.
+`IMPORTER_TEST_SERVERS` decides: `containers` (if they are not available, the test run ends), `local`, or empty:
+containers if available. tests/support/images.py chooses the images.
 """
 
 import functools
@@ -9,15 +9,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from demo.server_programs import NATS, REDIS, Program, ServerError, find_binary
-from demo.servers import NatsServer, RedisServer, Server
+from demo.servers.processes import NatsServer, RedisServer, Server
+from demo.servers.specs import NATS, REDIS, ServerError, ServerSpec, find_binary
 
 SETTING = "IMPORTER_TEST_SERVERS"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and why. The factories take the options of `Server`; what they make is not yet started."""
+    """The kind of servers, and why. The factories take the options of `Server`; they do not start what they return."""
 
     kind: str
     nats: Callable[..., Server]
@@ -27,27 +27,27 @@ class Choice:
 
 @functools.cache
 def choose() -> Choice:
-    """Choose once for the whole test run. Raises ServerError where containers are required and cannot be had."""
-    wish = os.environ.get(SETTING, "")
-    if wish not in {"", "containers", "local"}:
-        raise ServerError(f"{SETTING} must be containers, local or empty, not {wish!r}")
-    if wish == "local":
-        return local_choice(f"as {SETTING} asks for")
+    """Choose once for the whole test run. Raises ServerError if containers are required and not available."""
+    setting = os.environ.get(SETTING, "")
+    if setting not in {"", "containers", "local"}:
+        raise ServerError(f"{SETTING} must be containers, local or empty, not {setting!r}")
+    if setting == "local":
+        return local_choice(f"{SETTING}=local")
     try:
         return container_choice()
     except ServerError as error:
-        if wish == "containers":
-            raise ServerError(f"{SETTING} asks for containers, and there can be none: {error}") from error
+        if setting == "containers":
+            raise ServerError(f"{SETTING} requires containers, which are not available: {error}") from error
         return local_choice(str(error))
 
 
 def local_choice(reason: str) -> Choice:
-    """Local processes. Where a binary is missing, the factories say so."""
+    """Choose local processes. If a binary is missing, the factories raise."""
     versions = ", ".join(_local_version(program) for program in (NATS, REDIS))
     return Choice("local", NatsServer, RedisServer, f"local processes: {versions} ({reason})")
 
 
-def _local_version(program: Program) -> str:
+def _local_version(program: ServerSpec) -> str:
     try:
         binary, version = find_binary(program)
     except ServerError:
@@ -57,15 +57,15 @@ def _local_version(program: Program) -> str:
 
 @functools.cache
 def container_choice() -> Choice:
-    """Containers. Raises ServerError where there is no engine on this machine, or no image."""
-    # Imported only where asked for: these need docker-py, which nothing else does.
+    """Choose containers. Raises ServerError if there is no engine on this machine, or no image."""
+    # Imported only here: these need docker-py, which nothing else needs.
     from tests.support import containers, images  # noqa: PLC0415
 
     client = images.engine()
     nats = images.nats_image(client)
     redis = images.redis_image(client)
     containers.remove_leftovers(client)
-    versions = ", ".join(images.describe(client, image) for image in (nats, redis))
+    versions = ", ".join(images.describe_image(client, image) for image in (nats, redis))
     return Choice(
         "containers",
         functools.partial(containers.NatsContainer, nats),

@@ -1,12 +1,12 @@
-"""Asking a simulated SISU, as its own tests do."""
+"""Requests to a simulated SISU, for its own tests."""
 
 from collections.abc import Mapping
 
 import msgspec
 import requests
 
-from demo.sisu import SisuSimulator
-from shared.services import Service, load_services
+from demo.sisu.simulator import SisuSimulator
+from shared.model.services import Service, load_services
 
 SERVICES = load_services()
 PERSONS = f"/ori/api{SERVICES[0].path}"
@@ -14,7 +14,7 @@ TIMEOUT_SECONDS = 20
 
 
 class Page(msgspec.Struct):
-    """What an export answers."""
+    """The response of an export."""
 
     entities: list[msgspec.Raw]
     hasMore: bool  # noqa: N815 - SISU's name
@@ -22,15 +22,15 @@ class Page(msgspec.Struct):
 
 
 def path(service: Service) -> str:
-    """Where an export is."""
+    """Return the path of an export."""
     return f"/{service.api.lower()}/api{service.path}"
 
 
 def get(sisu: SisuSimulator, where: str, headers: Mapping[str, str] | None = None, **params: int) -> requests.Response:
-    """Ask on a connection of its own."""
+    """Send a GET request on a new connection."""
     return requests.get(sisu.uri + where, params=params, headers=headers, timeout=TIMEOUT_SECONDS)
 
 
 def post(sisu: SisuSimulator, where: str, json: object) -> requests.Response:
-    """Send JSON on a connection of its own."""
+    """Send a POST request with JSON on a new connection."""
     return requests.post(sisu.uri + where, json=json, timeout=TIMEOUT_SECONDS)

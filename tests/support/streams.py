@@ -1,10 +1,10 @@
-"""Messages in a NATS, for tests that care only how many there are."""
+"""Messages in a NATS, for tests that only count them."""
 
 import nats
 
 
 async def add_message(uri: str) -> None:
-    """Put one more message into a stream, which is made where there is none."""
+    """Add a message to a stream, which is created if necessary."""
     client = await nats.connect(uri, allow_reconnect=False)
     await client.jetstream().add_stream(name="S", subjects=["s"])
     await client.jetstream().publish("s", b"x")
@@ -12,7 +12,7 @@ async def add_message(uri: str) -> None:
 
 
 async def count_messages(uri: str) -> int:
-    """How many there are in all streams."""
+    """Return the number of messages in all streams."""
     client = await nats.connect(uri, allow_reconnect=False)
     try:
         streams = await client.jetstream().streams_info()

@@ -1,4 +1,4 @@
-"""A network that can be broken: a TCP proxy in front of one server, two threads for each connection."""
+"""A network that can be broken: a TCP proxy in front of one server, with two threads for each connection."""
 
 import contextlib
 import socket
@@ -18,28 +18,28 @@ class Mode(StrEnum):
 
     PASS = "pass"
     REFUSE = "refuse"
-    """Nobody listens; what was connected is cut."""
+    """Nothing listens at the port, and open connections are cut."""
     RESET = "reset"
-    """Connections are taken and reset at once."""
+    """Connections are accepted and reset at once."""
     HALF_OPEN = "half open"
-    """Connections are taken, and swallow whatever is sent either way."""
+    """Connections are accepted, and discard what is sent in either direction."""
     SLOW = "slow"
-    """Each piece of at most 256 bytes is `delay_seconds` late."""
+    """Every 256 bytes are delayed by `delay_seconds`."""
 
 
 class TcpProxy:
     """Listens on a loopback port and passes on to `target_port`, as `mode` says.
 
-    A change of the mode concerns connections that are open, too; those that lost something are cut.
+    A change of the mode also applies to open connections; those that have lost data are cut.
     """
 
     def __init__(self, target_port: int) -> None:
         self.delay_seconds = 0.0
         """For SLOW."""
-        self.taken = 0
-        """How many connections were taken so far."""
+        self.accepted = 0
+        """The number of connections accepted so far."""
         self.lost_replies = 0
-        """How many replies were lost so far: see `lose_reply`."""
+        """The number of replies lost so far: see `lose_reply`."""
         self._target = target_port
         self._mode = Mode.PASS
         self._lock = threading.Lock()
@@ -50,11 +50,11 @@ class TcpProxy:
 
     @property
     def mode(self) -> Mode:
-        """What it does now."""
+        """Return the current mode."""
         return self._mode
 
     def switch(self, mode: Mode, delay_seconds: float = 0.0) -> None:
-        """From now on, do that."""
+        """Change the mode."""
         before, self._mode, self.delay_seconds = self._mode, mode, delay_seconds
         if mode is Mode.REFUSE:
             self._close_listener()
@@ -65,7 +65,7 @@ class TcpProxy:
             self.cut(reset=mode is Mode.RESET)
 
     def cut(self, *, reset: bool = False) -> None:
-        """End every connection that is open now."""
+        """Close every open connection."""
         with self._lock:
             for connection in self._open:
                 _end(connection, reset=reset)
@@ -100,7 +100,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):  # closed
             while True:
                 connection, _ = listener.accept()
-                self.taken += 1
+                self.accepted += 1
                 if self._mode is Mode.RESET:
                     _end(connection, reset=True)
                     connection.close()
@@ -151,15 +151,15 @@ class TcpProxy:
         while view:
             if self._mode is Mode.HALF_OPEN:
                 return
-            piece = view[:_DRIP_BYTES] if self._mode is Mode.SLOW else view
+            part = view[:_DRIP_BYTES] if self._mode is Mode.SLOW else view
             if self._mode is Mode.SLOW:
                 time.sleep(self.delay_seconds)
-            target.sendall(piece)
-            view = view[len(piece) :]
+            target.sendall(part)
+            view = view[len(part) :]
 
 
 def _end(connection: socket.socket, *, reset: bool = False) -> None:
     with contextlib.suppress(OSError):
-        if reset:  # to linger for zero seconds is to reset (socket(7)), at the close
+        if reset:  # closing with a linger time of zero resets the connection (socket(7))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none: a Redis built without it, demanding what a real one would demand."""
+"""TLS in front of a server without it, such as a Redis that was built without TLS."""
 
 import contextlib
 import socket
@@ -12,10 +12,10 @@ _READ_BYTES = 64 * 1024
 
 
 class TlsProxy:
-    """Listens on a loopback port, and passes on to `port` what comes in by TLS.
+    """Listens on a loopback port, and forwards what arrives over TLS to `port`.
 
-    With `client_ca` it demands a client certificate of that authority. A client that it refuses is listened to until
-    that hangs up: of a connection that is closed at once, clients see either the refusal or a reset.
+    With `client_ca` it requires a client certificate of that authority. It reads from a rejected client until that
+    disconnects: if the proxy closed at once, the client would see either the TLS alert or a reset.
     """
 
     def __init__(self, port: int, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
@@ -58,10 +58,10 @@ class TlsProxy:
                 back.join()
 
     @staticmethod
-    def _linger(refused: socket.socket) -> None:
-        with contextlib.suppress(OSError), refused:
-            refused.shutdown(socket.SHUT_WR)
-            while refused.recv(_READ_BYTES):
+    def _linger(rejected: socket.socket) -> None:
+        with contextlib.suppress(OSError), rejected:
+            rejected.shutdown(socket.SHUT_WR)
+            while rejected.recv(_READ_BYTES):
                 pass
 
     @staticmethod

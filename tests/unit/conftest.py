@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from shared.errors import ConfigurationError
-from shared.settings import CollectorSettings, ProducerSettings, read_settings
+from shared.config.settings import CollectorSettings, ProducerSettings, read_settings
+from shared.model.errors import ConfigurationError
 from tests.support.certificates import make_certificates
 
 NEEDED = {"NATS_URI": "nats://nats:4222", "REDIS_URI": "redis://redis:6379", "SIS_API_URL": "https://sisu.example.org"}
@@ -30,7 +30,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with certificates and keys, one of them with a password."""
+    """Return a folder with certificates and keys, one of them with a password."""
     folder = tmp_path_factory.mktemp("certificates")
     for name, content in make_certificates().items():
         (folder / name).write_bytes(content)
@@ -42,8 +42,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def complaints(kind: type[ProducerSettings | CollectorSettings] = ProducerSettings) -> dict[str, str]:
-    """What is complained of, by variable."""
+def reported_errors(kind: type[ProducerSettings | CollectorSettings] = ProducerSettings) -> dict[str, str]:
+    """Return the reported errors, by variable."""
     with pytest.raises(ConfigurationError) as refused:
         read_settings(kind)
     head, *lines = str(refused.value).split("\n")

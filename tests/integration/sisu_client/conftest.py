@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.sisu import SisuSimulator
-from shared.settings import ProducerSettings
+from demo.sisu.simulator import SisuSimulator
+from shared.config.settings import ProducerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sisu() -> Iterator[SisuSimulator]:
-    """A SISU of this test's own."""
+    """Start a SISU of this test's own."""
     with SisuSimulator(seed=7, size=600) as simulator:
         yield simulator
 

@@ -9,17 +9,26 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from demo.sisu import Credentials, SisuSimulator, Tls
-from producer.http import authentication
-from shared.errors import ConfigurationError, FetchError, ImporterError, SisuUnreachableError
-from shared.services import Service
-from tests.integration.sisu_client.asking import COUNTRY, PERIODS, PERSON, SCALES, SECRET, USER, client_of, settings_for
+from demo.sisu.simulator import Credentials, SisuSimulator, Tls
+from shared.model.errors import ConfigurationError, FetchError, ImporterError, SisuNoResponseError
+from shared.model.services import Service
+from shared.sisu.http import authentication
+from tests.integration.sisu_client.harness import (
+    COUNTRY,
+    PERIODS,
+    PERSON,
+    SCALES,
+    SECRET,
+    USER,
+    client_of,
+    settings_for,
+)
 from tests.support.certificates import make_certificates
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `ca.pem`, and the server's and the client's certificates and keys."""
+    """Return a folder with `ca.pem`, and the server's and the client's certificates and keys."""
     folder = tmp_path_factory.mktemp("certificates")
     for name, content in make_certificates().items():
         (folder / name).write_bytes(content)
@@ -90,7 +99,7 @@ def test_the_first_way_to_authenticate_that_applies_is_taken(
 
 @pytest.fixture
 def recorder() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server that answers everything with 500, and the headers that it got."""
+    """Return a server that answers everything with 500, and the headers that it got."""
     got: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -142,7 +151,7 @@ async def test_a_private_authority_is_trusted_where_it_is_named(certificates: Pa
     """A certificate of a private authority is refused, and accepted with SIS_CA_PATH, for both addresses."""
     tls = Tls(certificates / "server.pem", certificates / "server.key")
     with SisuSimulator(size=300, tls=tls) as sisu:
-        with pytest.raises(SisuUnreachableError, match=r"TLS failed: .*certificate verify failed"):
+        with pytest.raises(SisuNoResponseError, match=r"TLS failed: .*certificate verify failed"):
             await client_of(sisu).fetch(PERSON, 0)
         for service in (PERSON, COUNTRY):
             assert (await client_of(sisu, sis_ca_path=certificates / "ca.pem").fetch(service, 0)).entities
@@ -153,7 +162,7 @@ async def test_a_certificate_for_another_host_is_refused(certificates: Path) -> 
     tls = Tls(certificates / "server.pem", certificates / "server.key")
     with SisuSimulator(size=100, tls=tls) as sisu:
         client = client_of(f"https://localhost:{sisu.port}", sis_ca_path=certificates / "ca.pem")
-        with pytest.raises(SisuUnreachableError, match=r"TLS failed: .*localhost"):
+        with pytest.raises(SisuNoResponseError, match=r"TLS failed: .*localhost"):
             await client.fetch(PERSON, 0)
 
 

@@ -2,19 +2,20 @@
 
 import pytest
 
-from demo.sisu import SisuSimulator
-from producer.sisu import CodebookCache
-from shared import keys
-from shared.errors import FetchError
-from shared.redis_client import make_redis as connect
-from tests.integration.sisu_client.asking import COUNTRY, PERIODS, PERSON, SCALES, SERVICES, bodies, client_of
+from demo.sisu.simulator import SisuSimulator
+from shared.model import keys
+from shared.model.errors import FetchError
+from shared.store.codebook_cache import CodebookCache
+from shared.store.redis_client import RedisClient
+from shared.store.redis_client import make_redis as connect
+from tests.integration.sisu_client.harness import COUNTRY, PERIODS, PERSON, SCALES, SERVICES, bodies, client_of
 
 
 async def test_a_codebook_is_kept_for_an_hour(sisu: SisuSimulator, redis_uri: str) -> None:
     """Within the hour another start finds the codebook in Redis, and asks SISU nothing."""
     async with connect(redis_uri) as redis:
-        first = await client_of(sisu, CodebookCache(redis)).fetch(COUNTRY, 0)
-        again = await client_of(sisu, CodebookCache(redis)).fetch(COUNTRY, 0)
+        first = await client_of(sisu, CodebookCache(RedisClient(redis))).fetch(COUNTRY, 0)
+        again = await client_of(sisu, CodebookCache(RedisClient(redis))).fetch(COUNTRY, 0)
         (key,) = await redis.keys()
         assert 3590 < await redis.ttl(key) <= 3600
     assert key == keys.codebook_cache(f"{sisu.kori_public_uri}/cached/codebooks/urn:code:country")
@@ -25,7 +26,7 @@ async def test_a_codebook_is_kept_for_an_hour(sisu: SisuSimulator, redis_uri: st
 async def test_codebooks_are_not_mixed_up(sisu: SisuSimulator, redis_uri: str) -> None:
     """Each codebook has its own place, and nothing but codebooks is kept."""
     async with connect(redis_uri) as redis:
-        client = client_of(sisu, CodebookCache(redis))
+        client = client_of(sisu, CodebookCache(RedisClient(redis)))
         for service in (COUNTRY, SERVICES["EDUCATION_TYPE"], PERSON, PERIODS, SCALES):
             for _ in range(2):
                 batch = await client.fetch(service, 0)
@@ -39,7 +40,7 @@ async def test_a_bad_codebook_is_not_kept(sisu: SisuSimulator, redis_uri: str, k
     """An answer that cannot be used is not there the next time."""
     sisu.fault(kind, service="COUNTRY", times=6)
     async with connect(redis_uri) as redis:
-        client = client_of(sisu, CodebookCache(redis))
+        client = client_of(sisu, CodebookCache(RedisClient(redis)))
         with pytest.raises(FetchError):
             await client.fetch(COUNTRY, 0)
         assert await redis.keys() == []
@@ -52,5 +53,5 @@ async def test_what_is_no_codebook_in_redis_is_ignored(sisu: SisuSimulator, redi
     async with connect(redis_uri) as redis:
         key = keys.codebook_cache(f"{sisu.kori_public_uri}/cached/codebooks/urn:code:country")
         await redis.set(key, kept)
-        assert (await client_of(sisu, CodebookCache(redis)).fetch(COUNTRY, 0)).entities
+        assert (await client_of(sisu, CodebookCache(RedisClient(redis))).fetch(COUNTRY, 0)).entities
         assert len(await redis.get(key)) > 100

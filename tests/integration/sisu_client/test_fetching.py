@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from demo.sisu import SisuSimulator
-from shared.services import Service
-from tests.integration.sisu_client.asking import COUNTRY, PERIODS, PERSON, PLAN, SCALES, SERVICES, bodies, client_of
+from demo.sisu.simulator import SisuSimulator
+from shared.model.services import Service
+from tests.integration.sisu_client.harness import COUNTRY, PERIODS, PERSON, PLAN, SCALES, SERVICES, bodies, client_of
 
 EXPORTS = [SERVICES[name] for name in ("PERSON", "ORGANISATION", "ENROLMENT", "PLAN")]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from demo.sisu import SisuSimulator
-from producer.feed import Feed
-from producer.page_size import PageSize
-from producer.sisu import SisuClient
-from shared.errors import FetchError, SisuAbsentError, SisuUnreachableError
-from shared.services import Service
-from tests.integration.sisu_client.asking import PERSON, client_of
+from demo.sisu.simulator import SisuSimulator
+from producer.run.adaptive_page_size import AdaptivePageSize
+from producer.run.prefetcher import Prefetcher
+from shared.model.errors import FetchError, SisuConnectionError, SisuNoResponseError
+from shared.model.services import Service
+from shared.sisu.client import SisuClient
+from tests.integration.sisu_client.harness import PERSON, client_of
 from tests.support.waiting import wait_until
 
 LEAST = 10
@@ -26,7 +26,7 @@ def quick_client_of(sisu: SisuSimulator | str) -> SisuClient:
 
 @contextlib.contextmanager
 def nobody() -> Iterator[str]:
-    """A port at which nobody listens."""
+    """Return a port at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     yield f"http://127.0.0.1:{port}"
@@ -98,11 +98,11 @@ Sisu = Callable[[], contextlib.AbstractContextManager[str]]
 @pytest.mark.parametrize(
     ("sisu", "kind"),
     [
-        (nobody, SisuAbsentError),
-        (silence, SisuAbsentError),
-        (no_tls, SisuAbsentError),
-        (hanging_up, SisuUnreachableError),
-        (hanging, SisuUnreachableError),
+        (nobody, SisuConnectionError),
+        (silence, SisuConnectionError),
+        (no_tls, SisuConnectionError),
+        (hanging_up, SisuNoResponseError),
+        (hanging, SisuNoResponseError),
         (dripping, FetchError),
     ],
 )
@@ -113,30 +113,30 @@ async def test_how_far_a_request_came_is_told(sisu: Sisu, kind: type[FetchError]
     assert type(raised.value) is kind, raised.value
 
 
-class Grown(PageSize):
+class Grown(AdaptivePageSize):
     """Has seen that the most pays."""
 
-    def of(self, service: Service) -> int:  # noqa: ARG002 - of any service
-        return self._most
+    def for_service(self, service: Service) -> int:  # noqa: ARG002 - of any service
+        return self._maximum
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip"])
 async def test_a_page_that_takes_too_long_is_asked_for_in_a_smaller_amount(sisu: SisuSimulator, kind: str) -> None:
     """SISU cannot answer so many entities in time: it is asked for fewer, now and from then on."""
     sisu.fault(kind, service="PERSON", **({"pause_seconds": 0.02} if kind == "drip" else {}))
-    feed = Feed(quick_client_of(sisu), Grown(LEAST, 8 * LEAST))
-    batch = await feed.take(PERSON, 0)
-    await feed.take(PERSON, batch.greatest_ordinal)
+    prefetcher = Prefetcher(quick_client_of(sisu), Grown(LEAST, 8 * LEAST))
+    batch = await prefetcher.next_batch(PERSON, 0)
+    await prefetcher.next_batch(PERSON, batch.greatest_ordinal)
     assert [request.limit for request in sisu.requests][1:] == [4 * LEAST, 4 * LEAST]
 
 
 async def test_after_an_outage_as_much_is_asked_for_as_before(sisu: SisuSimulator) -> None:
     """SISU was away, and is back: that says nothing of how much it can answer."""
-    feed = Feed(client_of(sisu, attempts=1), Grown(LEAST, 8 * LEAST))
-    batch = await feed.take(PERSON, 0)
+    prefetcher = Prefetcher(client_of(sisu, attempts=1), Grown(LEAST, 8 * LEAST))
+    batch = await prefetcher.next_batch(PERSON, 0)
     sisu.stop()
-    with pytest.raises(SisuAbsentError):
-        await feed.take(PERSON, batch.greatest_ordinal)
+    with pytest.raises(SisuConnectionError):
+        await prefetcher.next_batch(PERSON, batch.greatest_ordinal)
     sisu.start()
-    await feed.take(PERSON, batch.greatest_ordinal)
+    await prefetcher.next_batch(PERSON, batch.greatest_ordinal)
     assert [request.limit for request in sisu.requests] == [8 * LEAST, 8 * LEAST]

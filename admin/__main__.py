@@ -1,0 +1,5 @@
+"""`python -m admin`: the same as `importer`."""
+
+from admin.cli.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""`importer check`: settings, connectivity and permissions."""

@@ -1,0 +1,1 @@
+"""Which permissions a user of Redis or NATS lacks."""

@@ -1,0 +1,141 @@
+"""What the commands share: settings, connections, output, and errors that become one line and an exit code."""
+
+import asyncio
+import functools
+import getpass
+import inspect
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Concatenate, NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+
+from admin.connections import Connections, connect
+from admin.status.diagnosis import add_diagnosis
+from admin.status.snapshot import Snapshot, take_snapshot
+from shared.config.settings import OperatorSettings, read_settings
+from shared.model.errors import ConfigurationError, ImporterError, ProcessError
+from shared.model.services import Service, find_service, load_services
+from shared.runtime.logging_setup import configure_logging
+
+EXIT_FAILURE = 1
+EXIT_UNREACHABLE = 3
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Recorded with the action.")]
+OldReason = Annotated[str, typer.Option("--why", hidden=True)]
+"""The former name of `--reason`, kept as a hidden alias."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The settings and connections of one command."""
+
+    settings: OperatorSettings
+    connections: Connections
+
+    async def load_snapshot(self) -> Snapshot:
+        """Take a snapshot, with its diagnosis. Raises nothing for what is unreachable."""
+        nats = self.connections.nats
+        snapshot = await take_snapshot(
+            self.connections.redis, nats.api if nats else None, self.settings.service_table()
+        )
+        if self.connections.nats_error:
+            snapshot.nats_error = self.connections.nats_error
+        add_diagnosis(snapshot, self.settings.timezone)
+        return snapshot
+
+    async def blocking_reason(self) -> str | None:
+        """Return why a request to the producer has to wait; None where the active producer will process it."""
+        snapshot = await self.load_snapshot()
+        if snapshot.active is None:
+            return "no producer is active now"
+        return "the import is paused, and continues after `importer resume`" if snapshot.paused else None
+
+    def service(self, name: str) -> Service:
+        """Return the service of this name. Raises ConfigurationError where there is none."""
+        table = self.settings.service_table()
+        if service := find_service(table, name):
+            return service
+        raise ConfigurationError(f"there is no service {name}; the table has {', '.join(each.name for each in table)}")
+
+
+def command(work: Callable[Concatenate[Context, P], Awaitable[int]]) -> Callable[P, None]:
+    """Make a command of an async function: connect, run it with a Context, and exit with the code that it returns."""
+
+    @functools.wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def connected() -> int:
+            settings = read_settings(OperatorSettings)
+            async with connect(settings) as connections:
+                return await work(Context(settings, connections), *args, **kwargs)
+
+        exit_with(handle_errors(lambda: asyncio.run(connected())))
+
+    signature = inspect.signature(work)
+    _, *parameters = signature.parameters.values()
+    run.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    return run
+
+
+def handle_errors(work: Callable[[], int]) -> int:
+    """Return the exit code of `work`; an error is printed as one line on stderr."""
+    configure_logging("ERROR", None)
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 0
+    except ImporterError as error:
+        print(f"importer: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, ProcessError) else EXIT_FAILURE
+    except BrokenPipeError:  # `importer … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def exit_with(code: int) -> NoReturn:
+    """End the command with this exit code."""
+    raise typer.Exit(code)
+
+
+def connectivity_exit_code(snapshot: Snapshot) -> int:
+    """Return 0, or the exit code for what is unreachable."""
+    return EXIT_UNREACHABLE if snapshot.redis_error or snapshot.nats_error else 0
+
+
+def print_output(output: Any) -> None:
+    """Print the result of a command: JSON, given as bytes, or what rich can render."""
+    if isinstance(output, bytes):
+        print(output.decode(), flush=True)
+    elif sys.stdout.isatty():
+        console.print(output, markup=False)
+    else:
+        with console.capture() as lines:
+            console.print(output, markup=False)
+        # rich pads columns with blanks, which would wrap on a narrow screen.
+        print("\n".join(line.rstrip() for line in lines.get().splitlines()), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a notice on stderr, apart from the output."""
+    print(f"importer: {text}", file=sys.stderr, flush=True)
+
+
+def complete_service(prefix: str) -> list[str]:
+    """Return the names of the built-in services table that begin with `prefix`, for a shell."""
+    return [service.name for service in load_services() if service.name.startswith(prefix.upper())]
+
+
+def current_user() -> str:
+    """Return the user of this machine, who is recorded with requests."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return f"uid {os.getuid()}"

@@ -1,0 +1,1 @@
+"""The state of an installation at one moment, and what it means."""

@@ -1,0 +1,1 @@
+"""A mankeli that stores into SQLite, and the comparison of its store with SISU."""

@@ -1,0 +1,1 @@
+"""Real NATS and Redis servers as child processes."""

@@ -1,0 +1,150 @@
+"""One service in one run: its batches, one after another, until SISU has no more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from producer.batch.importer import BatchImporter
+from producer.control.checkpoint import Checkpoint
+from producer.control.lock import ProducerLock
+from producer.run.observer import RunObserver
+from producer.run.outcome import ServiceTotals
+from producer.run.prefetcher import Prefetcher
+from shared.model.errors import ServiceFailedError, ServiceForbiddenError, SisuNoResponseError, SupersededError
+from shared.model.records import ServiceOutcome, now
+from shared.model.services import Service
+from shared.sisu.client import SisuClient
+from shared.store.ledger import Ledger
+
+_ATTEMPTS = 3
+"""How many executions in a row may be superseded, say by a Redis rollback, until the service fails for this run."""
+
+
+class ServiceImporter:
+    """Imports services. Remembers, for the life of the process, which are forbidden and what their ordinals were."""
+
+    def __init__(
+        self,
+        ledgers: Mapping[Service, Ledger],
+        sisu: SisuClient,
+        prefetcher: Prefetcher,
+        batch_importer: BatchImporter,
+        lock: ProducerLock,
+        checkpoint: Checkpoint,
+        observer: RunObserver,
+    ) -> None:
+        self._ledgers = ledgers
+        self._sisu = sisu
+        self._prefetcher = prefetcher
+        self._batch_importer = batch_importer
+        self._lock = lock
+        self._checkpoint = checkpoint
+        self._observer = observer
+        self._forbidden: set[Service] = set()
+        self._unresponsive: set[str] = set()
+        """Base URLs of SISU that did not respond in this run."""
+        self._last_ordinals: dict[Service, tuple[int, datetime]] = {}
+        """The ordinal of each service as this process last saw it, and when."""
+
+    async def reset_one_time_services(self) -> None:
+        """Have the one-time services fetched again: called once per start. Raises DependencyLostError."""
+        one_time = [service for service in self._ledgers if service.one_time]
+        for service in one_time:
+            await self._ledgers[service].delete_ordinal()
+        self._observer.one_time_services_reset(len(one_time))
+
+    @contextmanager
+    def new_run(self) -> Iterator[None]:
+        """Forget which addresses did not respond; after the body, cancel what was prefetched and is not needed."""
+        self._unresponsive.clear()
+        try:
+            yield
+        finally:
+            self._prefetcher.cancel()
+
+    async def import_service(self, service: Service, following: Sequence[Service]) -> ServiceOutcome:
+        """Import everything that SISU has of `service`, and return the outcome, a failure included.
+
+        Meanwhile the first batch of the next of `following` is fetched. Blocks for as long as SISU has more and
+        mankelis make progress. Raises ShutdownRequested and ProcessError.
+        """
+        totals = ServiceTotals()
+        base_url = self._sisu.base_url(service)
+        if service in self._forbidden:
+            reason = "forbidden since the start of this process"
+            self._observer.service_skipped(reason)
+            return totals.outcome(service, "forbidden", reason)
+        if base_url in self._unresponsive:
+            reason = f"{base_url} did not respond in this run"
+            self._observer.service_skipped(reason)
+            return totals.outcome(service, "skipped", reason)
+        try:
+            await self._import_batches(service, following, totals)
+        except ServiceForbiddenError as error:
+            self._forbidden.add(service)
+            self._observer.service_forbidden(str(error))
+            return totals.outcome(service, "forbidden", str(error))
+        except ServiceFailedError as error:
+            if isinstance(error, SisuNoResponseError):
+                self._unresponsive.add(base_url)
+            return totals.outcome(service, "failed", str(error))
+        return totals.outcome(service, "settled")
+
+    async def _import_batches(self, service: Service, following: Sequence[Service], totals: ServiceTotals) -> None:
+        """Import batches until SISU has no more. Raises ServiceFailedError, ShutdownRequested or ProcessError."""
+        ordinal = totals.ordinal = await self._read_ordinal(service)
+        if service.one_time and ordinal:
+            return
+        attempts_left = _ATTEMPTS
+        has_more = True
+        while has_more:
+            await self._checkpoint.reach()
+            try:
+                has_more = await self._import_batch(service, following, totals)
+                attempts_left = _ATTEMPTS
+            except SupersededError as error:
+                self._observer.batch_superseded(service)
+                attempts_left -= 1
+                if not attempts_left:
+                    raise
+                await self._lock.renew()
+                self._observer.service_restarted(str(error))
+                totals.ordinal = await self._read_ordinal(service)
+
+    async def _import_batch(self, service: Service, following: Sequence[Service], totals: ServiceTotals) -> bool:
+        """Import one batch while the next one is fetched; return whether SISU has more."""
+        assert totals.ordinal is not None
+        batch = await self._checkpoint.run_interruptible(self._prefetcher.next_batch(service, totals.ordinal))
+        if batch.has_more:
+            self._prefetcher.fetch_ahead(service, batch.greatest_ordinal)
+        else:
+            await self._fetch_ahead_of(following)
+        if batch.entities or batch.greatest_ordinal > batch.since:
+            with self._observer.batch_timer(service):
+                result = await self._batch_importer.import_batch(batch, self._ledgers[service])
+            totals.add(result, batch.greatest_ordinal)
+            self._observer.batch_advanced(service, result.entities, batch.greatest_ordinal)
+            self._last_ordinals[service] = batch.greatest_ordinal, now()
+        return batch.has_more
+
+    async def _fetch_ahead_of(self, following: Sequence[Service]) -> None:
+        """Start fetching the first batch of the next service that will be imported."""
+        for service in following:
+            if service in self._forbidden or self._sisu.base_url(service) in self._unresponsive:
+                continue
+            try:
+                ordinal = await self._ledgers[service].ordinal()
+            except ServiceFailedError:
+                return  # the service fails by itself, in its turn
+            if not (service.one_time and ordinal):
+                self._prefetcher.fetch_ahead(service, ordinal)
+                return
+
+    async def _read_ordinal(self, service: Service) -> int:
+        """Read the service's ordinal; one that is lower than this process left it is logged, with the explanation."""
+        ordinal = await self._ledgers[service].ordinal()
+        last, since = self._last_ordinals.get(service, (0, now()))
+        if ordinal < last:
+            await self._observer.ordinal_decreased(service, last, ordinal, since)
+        self._last_ordinals[service] = ordinal, now()
+        return ordinal

@@ -1,0 +1,1 @@
+"""Access to NATS JetStream. No other package imports its client library."""

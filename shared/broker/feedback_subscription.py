@@ -1,0 +1,150 @@
+"""The permanent subscription to the feedback stream: a durable pull consumer that all collectors share.
+
+nats-py's own `fetch(n)` waits for all n messages or its time-out once it had to wait for the first one, which would
+delay every small batch; and it takes a deleted consumer for an idle one. The pull requests are therefore sent and
+monitored here: while one is open the server sends a heartbeat when it has nothing else to send, and two missing ones
+mean that the request, or the consumer, is gone.
+
+Source for the requests and status codes: NATS ADR-13, "Pull Subscribe internals".
+"""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+
+import nats.errors
+import orjson
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from shared.broker.connection import Broker
+from shared.model import keys
+from shared.model.permissions import API_PREFIX
+from shared.runtime.events import Event
+from shared.runtime.tasks import wait_for_event
+
+log = structlog.get_logger()
+
+_PULL_MESSAGES = 500
+_PULL_SECONDS = 30.0
+_HEARTBEAT_SECONDS = 5.0
+_UNRESPONSIVE_SECONDS = 2 * _HEARTBEAT_SECONDS + 1
+_NANOSECONDS = 1_000_000_000
+_HEARTBEAT_STATUS = "100"
+_NEXT_SUBJECT = f"{API_PREFIX}CONSUMER.MSG.NEXT.{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"
+_PULL_REQUEST = orjson.dumps(
+    {
+        "batch": _PULL_MESSAGES,
+        "expires": int(_PULL_SECONDS * _NANOSECONDS),
+        "idle_heartbeat": int(_HEARTBEAT_SECONDS * _NANOSECONDS),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message of the feedback stream. One of three replies ends it; without any it is delivered again.
+
+    The replies do not block, and a lost one is harmless: the message is delivered again and changes nothing.
+    """
+
+    subject: str
+    data: bytes
+    _message: Msg
+
+    def age_seconds(self) -> float:
+        """Return how long ago the broker received it, by the clocks of both machines."""
+        return max(0.0, time.time() - self._message.metadata.timestamp.timestamp())
+
+    async def acknowledge(self) -> None:
+        """Acknowledge it: it had its effect."""
+        with suppress(nats.errors.Error):
+            await self._message.ack()
+
+    async def terminate(self) -> None:
+        """Terminate it: it can never have any effect, and is never delivered again."""
+        with suppress(nats.errors.Error):
+            await self._message.term()
+
+    async def nak(self) -> None:
+        """Reject it for now: it was not processed, and is delivered to another collector at once."""
+        with suppress(nats.errors.Error):
+            await self._message.nak()
+
+
+class FeedbackSubscription:
+    """The subscription of one collector."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._arrived: deque[Received] = deque()
+        self._wakeup = asyncio.Event()
+        self._subscription: Subscription | None = None
+        self._inbox = broker.client.new_inbox()
+        self._open_pulls_messages = 0
+        """How many messages the server may still send for the requests that are open."""
+        self._connection = 0
+        """The number of the connection that they were sent on."""
+        self._last_message_at = 0.0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the server sent a message or heartbeat for the open request recently."""
+        return time.monotonic() - self._last_message_at < _UNRESPONSIVE_SECONDS
+
+    async def receive(self, seconds: float) -> list[Received]:
+        """Wait up to `seconds` for a message, and return all that have arrived by then; an empty list if none has.
+
+        Raises DependencyLostError, or ConfigurationError, where the consumer is gone and cannot be created again.
+        """
+        await self._ensure_pull_request()
+        if not self._arrived:
+            self._wakeup.clear()
+            await wait_for_event(self._wakeup, seconds)
+        messages = list(self._arrived)
+        self._arrived.clear()
+        return messages
+
+    async def close(self) -> None:
+        """End the subscription, and nak what arrived and was not processed: it is delivered again at once."""
+        if self._subscription:
+            with suppress(nats.errors.Error):
+                await self._subscription.unsubscribe()
+        while self._arrived:
+            await self._arrived.popleft().nak()
+
+    async def _ensure_pull_request(self) -> None:
+        """Send a pull request unless one is open and the server responds; restore a consumer that is gone."""
+        now = time.monotonic()
+        connection = self._broker.client.stats["reconnects"]
+        if self._broker.client.is_connected and connection != self._connection:
+            # The server drops a request with the connection that it came on.
+            self._connection, self._open_pulls_messages = connection, 0
+        if self._subscription is None:
+            self._subscription = await self._broker.client.subscribe(self._inbox, cb=self._on_message)
+        elif self._open_pulls_messages > 0 and now - self._last_message_at < _UNRESPONSIVE_SECONDS:
+            return
+        elif self._open_pulls_messages > 0:
+            log.warning(Event.FEEDBACK_CONSUMER_UNRESPONSIVE)
+            if self._broker.client.is_connected:
+                await self._broker.ensure_streams()
+        with suppress(nats.errors.Error):  # while disconnected; the missing heartbeat will tell
+            await self._broker.client.publish(_NEXT_SUBJECT, _PULL_REQUEST, self._inbox)
+        self._open_pulls_messages = _PULL_MESSAGES
+        self._last_message_at = now
+
+    async def _on_message(self, message: Msg) -> None:
+        self._last_message_at = time.monotonic()
+        status = (message.headers or {}).get("Status")
+        if status is None:
+            self._open_pulls_messages -= 1
+            self._arrived.append(Received(message.subject, message.data, message))
+        elif status == "408":
+            self._open_pulls_messages = 0  # expired: send another request
+        elif status != _HEARTBEAT_STATUS:
+            # 503 no consumer, 409 it was deleted, 404 …: unresponsive until it exists again.
+            self._last_message_at = -_UNRESPONSIVE_SECONDS
+        self._wakeup.set()

@@ -1,0 +1,207 @@
+"""The types of settings: how each is parsed from a text, and the error for one that is not valid.
+
+Pydantic adds the name of the variable. No message here quotes a value, since some are secrets.
+"""
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationInfo
+
+from shared.config.redis_address import RedisAddress
+from shared.model.errors import ConfigurationError
+from shared.model.services import choose_services, load_services
+
+_TOKEN_MIN_CHARACTERS = 16
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _split(address: str) -> SplitResult:
+    """Split an address. Errors of urllib are left out of the chain, since they may quote a password."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise ValueError("is not an address") from None
+    try:
+        _ = parts.port
+    except ValueError:
+        # Where a password has a slash, what precedes it looks like the port.
+        raise ValueError(
+            "is not an address: its port must be a number, and / in a password be written as %2F"
+        ) from None
+    return parts
+
+
+def _http_address(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an address like https://sisu.example.org")
+    if parts.username or parts.password:
+        raise ValueError("must not contain a user or password: SIS_API_USER and SIS_API_PASSWORD are for that")
+    if parts.query or parts.fragment or not value.isprintable() or " " in value:
+        raise ValueError("must be an address without spaces, ? and #: paths and parameters are appended to it")
+    return value.rstrip("/")
+
+
+def _nats_uri(value: SecretStr) -> SecretStr:
+    for address in value.get_secret_value().split(","):
+        parts = _split(address.strip())
+        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
+            raise ValueError("must be nats://host:4222 or tls://host:4222, several separated by commas")
+    return value
+
+
+def _redis_uri(value: SecretStr) -> SecretStr:
+    RedisAddress.parse(value.get_secret_value())
+    return value
+
+
+def _cron(value: str) -> str:
+    try:
+        CronSim(value, _ANY_TIME)
+    except CronSimError as error:
+        raise ValueError(f"is not a cron expression: {error}") from error
+    return value
+
+
+def _timezone(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError("must be a time zone of the IANA database, like Europe/Helsinki") from error
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < _TOKEN_MIN_CHARACTERS:
+        raise ValueError(f"is too easy to guess: use at least {_TOKEN_MIN_CHARACTERS} characters")
+    return value
+
+
+def _header(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        raise ValueError("is sent in an HTTP header: only printable ASCII characters, no spaces, no line breaks")
+    return value
+
+
+def _ca_bundle(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise ValueError("has no certificate that can be read") from error
+    return path
+
+
+def matches_key(key: str) -> AfterValidator:
+    """Validate a client certificate against the key in the file that the variable `key`, declared before it, names."""
+
+    def check(path: Path | None, info: ValidationInfo) -> Path | None:
+        if path and info.data.get(key):  # otherwise the key itself is invalid, and reported
+            try:
+                # An empty password, or OpenSSL would ask for one on the terminal.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, info.data[key], password="")
+            except OSError as error:
+                raise ValueError(
+                    f"has no certificate that can be read and fits the key in {key.upper()}, "
+                    "which must have no password"
+                ) from error
+        return path
+
+    return AfterValidator(check)
+
+
+def _credentials(path: Path) -> Path:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError("cannot be read") from error
+    if b"BEGIN NATS USER JWT" not in content or b"BEGIN USER NKEY SEED" not in content:
+        raise ValueError("is not a NATS credentials file")
+    return path
+
+
+def _names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _services_table(path: Path) -> Path:
+    _ = _as_value_error(load_services, path)
+    return path
+
+
+def known_services(names: list[str], info: ValidationInfo) -> list[str]:
+    """Validate that the services table has all of `names`."""
+    if "services_file" in info.data:  # otherwise the table itself is invalid, and reported
+        _ = _as_value_error(choose_services, load_services(info.data["services_file"]), names)
+    return names
+
+
+def _as_value_error(check: Callable[..., object], *arguments: object) -> object:
+    """Return the result of `check`, with its ConfigurationError as the ValueError that pydantic expects."""
+    try:
+        return check(*arguments)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+
+
+def requires(*others: str) -> AfterValidator:
+    """Validate that these variables are set where this one is. Those that are invalid themselves are ignored here."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        missing = [other.upper() for other in others if info.data.get(other, value) is None]
+        if value is not None and missing:
+            raise ValueError(f"requires {' and '.join(missing)} too")
+        return value
+
+    return AfterValidator(check)
+
+
+def required_by(other: str) -> AfterValidator:
+    """Validate that this variable is set where the other one is. To be combined with `validate_default`."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get(other) is not None:
+            raise ValueError(f"is required by {other.upper()}, and is not set")
+        return value
+
+    return AfterValidator(check)
+
+
+def at_least(other: str) -> AfterValidator:
+    """Validate that this number is not smaller than the other one. One that is invalid itself is ignored here."""
+
+    def check(value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get(other)
+        if value is not None and least is not None and value < least:
+            raise ValueError(f"must be at least {other.upper()}")
+        return value
+
+    return AfterValidator(check)
+
+
+def upper(value: object) -> object:
+    """Return a text in upper case, and anything else as it is."""
+    return value.upper() if isinstance(value, str) else value
+
+
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header)]
+ExplorerToken = Annotated[SecretStr, AfterValidator(_header), AfterValidator(_long_enough)]
+NatsUri = Annotated[SecretStr, AfterValidator(_nats_uri)]
+RedisUri = Annotated[SecretStr, AfterValidator(_redis_uri)]
+NatsCredentials = Annotated[FilePath, AfterValidator(_credentials)]
+CaBundle = Annotated[FilePath, AfterValidator(_ca_bundle)]
+ServicesFile = Annotated[FilePath, AfterValidator(_services_table)]
+ServiceNames = Annotated[list[str], BeforeValidator(_names)]
+CronExpression = Annotated[str, AfterValidator(_cron)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone)]
+Seconds = Annotated[float, Field(gt=0, le=24 * 60 * 60)]
+"""At most a day: more is a mistake, and timers cannot take arbitrary numbers."""

@@ -1,0 +1,79 @@
+"""All errors of the project, as classes named by the reaction to them.
+
+One root, and a branch for each reaction: the process ends with the branch's exit code, or the service has failed for
+this run, or the batch is discarded. A loop decides by type, never by the message. Exceptions of client libraries are
+translated where they occur (`raise … from`) and never travel further. Errors that only one module raises and catches
+are defined there, below the same root.
+
+No message of an error contains a secret or the content of an entity.
+"""
+
+from typing import ClassVar
+
+
+class ImporterError(Exception):
+    """The root of all errors of this project."""
+
+
+class ProcessError(ImporterError):
+    """Ends the process with `exit_code`; the message is its last log line, without a traceback."""
+
+    exit_code: ClassVar[int]
+
+
+class ConfigurationError(ProcessError):
+    """A setting is wrong, or a credential was rejected: only a person can fix it, so a restart does not help."""
+
+    exit_code = 2
+
+
+class DependencyLostError(ProcessError):
+    """Redis, NATS or the producer's lock is lost: supervisord starts the process again."""
+
+    exit_code = 3
+
+
+class StuckError(ProcessError):
+    """The event loop was stuck, so nothing in this process can be relied on: supervisord starts it again."""
+
+    exit_code = 4
+
+
+class ServiceFailedError(ImporterError):
+    """A service cannot continue in this run. Its ordinal stays; the run continues with the next service."""
+
+
+class FetchError(ServiceFailedError):
+    """SISU returned no usable response, after all attempts that could help."""
+
+
+class SisuNoResponseError(FetchError):
+    """No response came from an address of SISU: in this run it is not asked for other services either."""
+
+
+class SisuConnectionError(SisuNoResponseError):
+    """No connection to SISU could be made, so the failure has nothing to do with what was requested."""
+
+
+class ServiceForbiddenError(ServiceFailedError):
+    """SISU returned 403: the service is skipped until the process restarts."""
+
+
+class ExecutionFailedError(ServiceFailedError):
+    """A batch was published but could not be settled."""
+
+
+class SupersededError(ServiceFailedError):
+    """The ledger or the ordinal is no longer what this execution started with: it must not change anything."""
+
+
+class BrokerRejectedError(ServiceFailedError):
+    """The broker responds, and rejects a message: its stream or its disk is full, for example."""
+
+
+class RequestConflictError(ImporterError):
+    """An operator's request conflicts with the present state; the message says how, and what would help."""
+
+
+class ShutdownRequested(Exception):  # noqa: N818 - not an error: a shutdown was requested, and this wait ended for it
+    """Raised out of a wait that a shutdown interrupted. Nothing is wrong, and nothing was half done."""

@@ -1,0 +1,69 @@
+"""The messages that the producer sends, as pure functions from values to bytes; dead letters are in `dead_letter.py`.
+
+Entities travel byte for byte as SISU wrote them, so a chunk is put together from slices of SISU's own response and
+never from parsed objects. What mankelis send is parsed in `ack_collector/feedback.py`.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import msgspec
+import orjson
+
+Entity = msgspec.Raw
+"""One entity: its JSON text as SISU wrote it, UTF-8. `len` is its size in bytes."""
+
+HEADERS_MAX_BYTES = 4096
+"""Left free in a message for headers, which count towards the server's max_payload but not in nats-py's check."""
+
+ENVELOPE_MAX_BYTES = 192
+"""More than a chunk has around its entities: names, brackets, the hash and the longest chunkId."""
+
+_ID_MAX_CHARACTERS = 1000
+
+
+class _Identity(msgspec.Struct):
+    id: str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    modificationOrdinal: int | None = None  # noqa: N815 - SISU's name
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Metadata | None = None
+
+
+def encode_chunk(execution: str, chunk_id: str, entities: Sequence[Entity]) -> bytes:
+    """Encode a chunk, which is never empty: ``{"executionHash": …, "chunkId": …, "entities": […]}``."""
+    head = f'{{"executionHash":"{execution}","chunkId":"{chunk_id}","entities":['
+    parts: list[bytes | Entity] = list(entities)
+    # Joined once: what surrounds the entities is added to the first and the last of them before.
+    parts[0] = head.encode() + bytes(parts[0])
+    parts[-1] = bytes(parts[-1]) + b"]}"
+    return b",".join(parts)
+
+
+def encode_post_update(run_id: str) -> bytes:
+    """Encode the message that tells mankelis that a run is complete."""
+    return orjson.dumps({"success": True, "runId": run_id})
+
+
+def entity_id(entity: Entity) -> str:
+    """Return the `id` of an entity; its digest where it has none that is a text of a sensible length."""
+    try:
+        identity = msgspec.json.decode(entity, type=_Identity).id
+    except (msgspec.DecodeError, RecursionError):
+        identity = None
+    if identity and len(identity) <= _ID_MAX_CHARACTERS:
+        return identity
+    return "sha256:" + sha256(entity).hexdigest()
+
+
+def entity_ordinal(entity: Entity) -> int | None:
+    """Return the ordinal of an entity's last change; None where it does not say."""
+    try:
+        metadata = msgspec.json.decode(entity, type=_Versioned).metadata
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return metadata.modificationOrdinal if metadata else None

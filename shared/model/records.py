@@ -1,0 +1,183 @@
+"""What is kept in Redis about processes, runs and operators' requests, for status, dashboard and history.
+
+Losing all of it costs the history and open requests, but skips no change. No record here contains a secret or anything
+of an entity; `by` is the name of an operator.
+
+Times are UTC; JSON has the fields in camelCase. Changed only by adding fields, which older readers ignore.
+"""
+
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+import msgspec
+
+
+class Record(msgspec.Struct, rename="camel"):
+    """A structure that is stored or sent as JSON."""
+
+
+Result = Literal["settled", "failed", "forbidden", "skipped"]
+
+
+class ServiceOutcome(Record, kw_only=True):
+    """The outcome of one service in one run. All counts are of this run."""
+
+    service: str
+    result: Result
+    reason: str | None = None
+    """Why it is not settled."""
+    ordinal: int | None = None
+    """At its end; None where it was not read."""
+    entities: int = 0
+    """Settled, dead letters included."""
+    batches: int = 0
+    chunks: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+    ended_at: datetime
+
+
+Trigger = Literal["start", "cron", "request"]
+
+
+class RunRecord(Record, kw_only=True):
+    """A run, in progress or ended."""
+
+    run_id: str
+    trigger: Trigger
+    services: int
+    """How many it visits."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    """None while it is in progress, and where its producer died."""
+    complete: bool | None = None
+    """Whether all its services are settled, or forbidden; None as for `ended_at`."""
+    outcomes: list[ServiceOutcome] = msgspec.field(default_factory=list)
+
+
+class ServiceHistory(Record, kw_only=True):
+    """The last success and the last failure of a service, over all runs."""
+
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
+    last_failure: str | None = None
+
+
+class BatchState(Record, kw_only=True):
+    """The batch in flight."""
+
+    service: str = ""
+    execution: str
+    since: int
+    greatest_ordinal: int
+    entities: int
+    chunks: int
+    """As first published."""
+    started_at: datetime
+    changed_at: datetime
+    """When a chunk of it last settled or was split."""
+    resends: int = 0
+    """In a row, without progress in between."""
+
+
+class SisuBackoff(Record, kw_only=True):
+    """A backoff before SISU is asked again."""
+
+    service: str
+    reason: str
+    until: datetime
+
+
+Phase = Literal["standing_by", "idle", "fetching", "settling", "paused", "retrying"]
+
+
+class ProducerState(Record, kw_only=True):
+    """What a producer is doing."""
+
+    phase: Phase = "standing_by"
+    run: RunRecord | None = None
+    service: str | None = None
+    service_number: int | None = None
+    """From 1."""
+    service_since: datetime | None = None
+    service_entities: int = 0
+    """Settled in this run."""
+    batch: BatchState | None = None
+    sisu_backoff: SisuBackoff | None = None
+    next_run_at: datetime | None = None
+    panic_timeout_seconds: float = 60.0
+
+
+class CollectorState(Record, kw_only=True):
+    """What a collector is doing."""
+
+    consumer_alive: bool
+    """Whether the feedback consumer responds."""
+    feedback: int = 0
+    """Messages processed since it started."""
+
+
+class ProcessRecord(Record, kw_only=True):
+    """What a process reports about itself every few seconds."""
+
+    process_id: str
+    kind: Literal["producer", "ack_collector"]
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    last_heartbeat_at: datetime
+    port: int | None = None
+    producer: ProducerState | None = None
+    collector: CollectorState | None = None
+
+
+class AuditNote(Record, kw_only=True):
+    """Who did something, when and why: a pause, a request for a run."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+
+
+RetryOutcome = Literal["stored", "obsolete", "rejected", "not_retried", "not_found"]
+
+
+class RetryRequest(AuditNote, kw_only=True):
+    """A request to send a dead letter again, and its outcome."""
+
+    outcome: RetryOutcome | None = None
+    explanation: str | None = None
+
+
+class Rewind(AuditNote, kw_only=True):
+    """An ordinal that an operator moved back."""
+
+    service: str
+    from_ordinal: int
+    to_ordinal: int
+    undoes_rewind_at: datetime | None = None
+    """The `at` of the rewind that this one undoes."""
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def encode(record: Record) -> str:
+    """Encode a record as JSON."""
+    return msgspec.json.encode(record).decode()
+
+
+def decode(kind: type[RecordT], text: str | bytes | None) -> RecordT | None:
+    """Decode a record; None where there is none, or where it cannot be decoded, say after another version wrote it."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def now() -> datetime:
+    """Return the present time, in UTC."""
+    return datetime.now(UTC)

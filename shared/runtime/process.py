@@ -1,0 +1,56 @@
+"""A process from its settings to its exit code.
+
+0: stopped by a signal, or one run fully settled. 1: the run is incomplete, or the process crashed. 2: bad
+configuration. 3: a dependency is unavailable. 4: the event loop was stuck.
+"""
+
+import asyncio
+import os
+import traceback
+from collections.abc import Callable, Coroutine
+
+import structlog
+
+from shared.config.settings import SettingsT, read_settings
+from shared.model.errors import ProcessError
+from shared.runtime.events import Event
+from shared.runtime.logging_setup import configure_logging
+from shared.runtime.shutdown import Stop
+from shared.runtime.watchdog import watched_loop
+
+log = structlog.get_logger()
+
+CRASHED = 1
+
+
+def run_process(
+    kind: type[SettingsT], work: Callable[[SettingsT, Stop], Coroutine[None, None, int]], grace_seconds: float
+) -> int:
+    """Read the settings, run `work` with them to its end, and return its exit code.
+
+    A ProcessError is logged as one event that says what is wrong, without a traceback. Any other error is a defect: one
+    event says where it came from; its text may quote personal data, and is left out. `grace_seconds` is how long the
+    work may take to finish once a shutdown is requested.
+    """
+
+    async def process(settings: SettingsT) -> int:
+        stop = Stop()
+        with watched_loop():
+            return await stop.run_to_completion(work(settings, stop), grace_seconds)
+
+    try:
+        settings = read_settings(kind)
+        configure_logging(settings.log_level, settings.log_format)
+        return asyncio.run(process(settings))
+    except ProcessError as error:
+        log.error(Event.PROCESS_FAILED, reason=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last handler of the process
+        places = [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        reason = type(error).__name__
+        if isinstance(error, OSError) and error.errno:  # of the machine, such as a full disk
+            reason += f": {os.strerror(error.errno)}"
+        log.critical(Event.CRASHED, reason=reason, places=places, exit_code=CRASHED)
+        return CRASHED

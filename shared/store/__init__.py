@@ -1,0 +1,1 @@
+"""Access to Redis. No other package imports its client library."""

@@ -1,0 +1,161 @@
+"""What operators request of the producer, through Redis: pause, a run now, dead letters sent again. Both sides of it.
+
+The command line and the dashboard write requests with the functions; the producer reads them with `OperatorRequests`,
+every second beside its work, so no batch waits for it. Each request is a key or field that stays until the
+producer has taken it up, so a crash loses none, a restart of either side changes nothing, and requesting twice is
+requesting once. Rewinds need no producer: see `rewinds.py`.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from shared.model import keys
+from shared.model.errors import RequestConflictError
+from shared.model.records import AuditNote, RetryRequest, decode, encode, now
+from shared.model.services import Service
+from shared.runtime import metrics
+from shared.runtime.events import Event
+from shared.runtime.shutdown import Stop
+from shared.store.redis_client import RedisClient
+
+log = structlog.get_logger()
+
+ALL = frozenset({"*"})
+"""All services, as the names of a run."""
+_POLL_SECONDS = 1.0
+_OUTCOME_TTL_SECONDS = 24 * 60 * 60
+_UNKNOWN = AuditNote(by="unknown", at=datetime.fromtimestamp(0, UTC))
+
+# --- the operators' side: every function raises DependencyLostError --------------------------------------------------
+
+
+async def pause(client: RedisClient, by: str, reason: str = "") -> None:
+    """Have the producer start nothing after the current batch, until `resume`."""
+    note = encode(AuditNote(by=by, at=now(), reason=reason))
+    await client.run("pausing the import", lambda redis: redis.set(keys.PAUSED, note))
+
+
+async def resume(client: RedisClient) -> bool:
+    """End the pause. Return whether the import was paused."""
+    return bool(await client.run("resuming the import", lambda redis: redis.delete(keys.PAUSED)))
+
+
+async def request_run(client: RedisClient, services: Sequence[Service], by: str) -> None:
+    """Request a run of these services, or of all where none is named: now, or right after the current run."""
+    note = encode(AuditNote(by=by, at=now()))
+    mapping: Mapping[Any, str] = dict.fromkeys([service.name for service in services] or ALL, note)
+    await client.run("requesting a run", lambda redis: redis.hset(keys.RUN_REQUESTS, mapping=mapping))
+
+
+async def request_retries(client: RedisClient, subjects: Iterable[str], by: str) -> None:
+    """Request that the producer send dead letters again, between two runs.
+
+    Raises RequestConflictError where one of `subjects` is not the subject of a dead letter.
+    """
+    subjects = list(subjects)
+    if not subjects or not all(map(keys.is_dead_letter_subject, subjects)):
+        raise RequestConflictError("name dead letters by their subjects, as `importer dead-letters list` shows them")
+    mapping: Mapping[Any, str] = dict.fromkeys(subjects, encode(RetryRequest(by=by, at=now())))
+
+    async def write(redis: Redis) -> None:
+        async with redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(keys.RETRY_REQUESTS, mapping=mapping)
+            pipeline.persist(keys.RETRY_REQUESTS)  # an open request does not expire
+            await pipeline.execute()
+
+    await client.run("requesting retries", write)
+
+
+async def read_retry_requests(client: RedisClient) -> dict[str, RetryRequest]:
+    """Return the requests for retries by subject, with their outcome once processed. They are kept for a day."""
+    stored = await client.run("reading retry requests", lambda redis: redis.hgetall(keys.RETRY_REQUESTS))
+    return {str(subject): request for subject, text in stored.items() if (request := decode(RetryRequest, text))}
+
+
+# --- the producer's side ---------------------------------------------------------------------------------------------
+
+
+class OperatorRequests:
+    """What is requested at present. `poll` keeps it up to date."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+        self.pause: AuditNote | None = None
+        """Who paused the import, when and why; None while it is not paused."""
+        self.requested_services: frozenset[str] = frozenset()
+        """Names of the services that a run is requested for; `*` for all."""
+        self.retries: dict[str, RetryRequest] = {}
+        """Open requests for retries, by the dead letter's subject."""
+
+    async def poll(self) -> None:
+        """Refresh every second until cancelled. Raises DependencyLostError once Redis is unavailable."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read what is requested now. Raises DependencyLostError."""
+
+        async def read(redis: Redis) -> tuple[str | None, list[str], dict[str, str]]:
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.get(keys.PAUSED)
+                pipeline.hkeys(keys.RUN_REQUESTS)
+                pipeline.hgetall(keys.RETRY_REQUESTS)
+                paused, services, retries = await pipeline.execute()
+                return paused, services, retries
+
+        paused, services, retries = await self._client.run("reading operator requests", read)
+        # A pause whose note cannot be decoded, since it was set by hand, is a pause all the same.
+        self.pause = None if paused is None else decode(AuditNote, paused) or _UNKNOWN
+        metrics.PAUSED.set(self.pause is not None)
+        self.requested_services = frozenset(services)
+        requests = {subject: decode(RetryRequest, text) for subject, text in retries.items()}
+        self.retries = {subject: request for subject, request in requests.items() if request and not request.outcome}
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a run or a retry is requested, and the import is not paused."""
+        return bool(self.requested_services or self.retries) and not self.pause
+
+    async def wait_until_resumed(self, stop: Stop) -> None:
+        """Return at once unless paused; else when the pause ends, or on shutdown."""
+        if not self.pause or stop.requested:
+            return
+        log.warning(Event.PAUSED, by=self.pause.by, reason=self.pause.reason)
+        while self.pause and not stop.requested:
+            await stop.wait(_POLL_SECONDS)
+        log.info(Event.RESUMED)
+
+    async def take_run_request(self) -> frozenset[str]:
+        """Return the services that a run is requested for, and remove the request. Raises DependencyLostError.
+
+        What is requested after this call is served by another run. Nothing is lost when the process dies now, since
+        every start begins with a run.
+        """
+        requested = self.requested_services
+        if requested:
+            log.info(Event.RUN_REQUESTED, services=sorted(requested))
+            await self._client.run("taking a run request", lambda redis: redis.hdel(keys.RUN_REQUESTS, *requested))
+            self.requested_services = frozenset()
+        return ALL if requested & ALL else requested
+
+    async def record_retry_outcome(self, subject: str, request: RetryRequest) -> None:
+        """Keep the outcome of a retry, for a day. Raises DependencyLostError."""
+
+        async def write(redis: Redis) -> None:
+            async with redis.pipeline(transaction=True) as pipeline:
+                pipeline.hset(keys.RETRY_REQUESTS, subject, encode(request))
+                pipeline.expire(keys.RETRY_REQUESTS, _OUTCOME_TTL_SECONDS)
+                pipeline.hgetall(keys.RETRY_REQUESTS)
+                *_, stored = await pipeline.execute()
+            requests = [decode(RetryRequest, text) for text in stored.values()]
+            if any(each and not each.outcome for each in requests):
+                await redis.persist(keys.RETRY_REQUESTS)  # an open request does not expire
+
+        await self._client.run("keeping the outcome of a retry", write)
+        self.retries.pop(subject, None)

@@ -1,0 +1,68 @@
+"""The history of runs and services in Redis, for operators. The import does not depend on it."""
+
+from collections.abc import Mapping
+
+from redis.asyncio import Redis
+
+from shared.model import keys
+from shared.model.records import RunRecord, ServiceHistory, ServiceOutcome, decode, encode
+from shared.store.redis_client import RedisClient
+
+RUNS_KEPT = 100
+RUNS_TTL_SECONDS = 90 * 24 * 60 * 60
+
+
+class RunHistoryStore:
+    """The current run, the last runs, and the last outcomes of each service. All methods raise DependencyLostError."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+
+    async def service_histories(self) -> Mapping[str, ServiceHistory]:
+        """Return the history of each service that has one, by its name."""
+        stored = await self._client.run("reading the history", lambda redis: redis.hgetall(keys.SERVICES))
+        return {str(name): history for name, text in stored.items() if (history := decode(ServiceHistory, text))}
+
+    async def unfinished_run(self) -> RunRecord | None:
+        """Return the run in progress, or the one that a dead producer left behind; None where there is none."""
+        return decode(RunRecord, await self._client.run("reading the run", lambda redis: redis.get(keys.RUN)))
+
+    async def save(self, run: RunRecord | None, outcome: ServiceOutcome | None = None) -> None:
+        """Keep the run in progress, and the newest outcome of a service."""
+        history = await self._history_with(outcome) if outcome else None
+
+        async def write(redis: Redis) -> None:
+            async with redis.pipeline(transaction=True) as pipeline:
+                if run:
+                    pipeline.set(keys.RUN, encode(run), ex=RUNS_TTL_SECONDS)
+                if outcome and history:
+                    pipeline.hset(keys.SERVICES, outcome.service, encode(history))
+                await pipeline.execute()
+
+        await self._client.run("keeping the run", write)
+
+    async def _history_with(self, outcome: ServiceOutcome) -> ServiceHistory:
+        stored = await self._client.run("reading the history", lambda redis: redis.hget(keys.SERVICES, outcome.service))
+        history = decode(ServiceHistory, stored) or ServiceHistory()
+        if outcome.result == "settled":
+            history.last_success_at = outcome.ended_at
+        elif outcome.result != "skipped":
+            history.last_failure_at, history.last_failure = outcome.ended_at, outcome.reason
+        return history
+
+    async def append(self, run: RunRecord) -> None:
+        """Put an ended run at the head of the list. Services that had nothing new are left out of it.
+
+        Repeated after a lost reply it may be there twice; readers take one of each id.
+        """
+        run.outcomes = [outcome for outcome in run.outcomes if outcome.entities or outcome.result != "settled"]
+
+        async def write(redis: Redis) -> None:
+            async with redis.pipeline(transaction=True) as pipeline:
+                pipeline.lpush(keys.RUNS, encode(run))
+                pipeline.ltrim(keys.RUNS, 0, RUNS_KEPT - 1)
+                pipeline.expire(keys.RUNS, RUNS_TTL_SECONDS)
+                pipeline.delete(keys.RUN)
+                await pipeline.execute()
+
+        await self._client.run("keeping the run", write)

@@ -1,0 +1,156 @@
+"""The producer's lock on a real Redis: one holder, kept while it lives, free when it is gone."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from producer.control import lock as module
+from producer.control.lock import ProducerLock
+from shared.model import keys
+from shared.model.errors import DependencyLostError
+from shared.runtime.shutdown import Stop
+from shared.store.redis_client import RedisClient, make_redis
+from shared.store.scripts import Scripts
+from tests.support.waiting import wait_until_async
+
+TTL_SECONDS = 1.0
+
+
+@pytest.fixture
+def short_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks that expire soon, and are tried for often."""
+    monkeypatch.setattr(module, "TTL_SECONDS", TTL_SECONDS)
+    monkeypatch.setattr(module, "_RENEW_SECONDS", TTL_SECONDS / 5)
+    monkeypatch.setattr(module, "_ATTEMPT_INTERVAL_SECONDS", TTL_SECONDS / 10)
+
+
+async def test_a_free_lock_is_taken_at_once(redis_uri: str) -> None:
+    """The first producer holds the lock, for a limited time."""
+    async with make_redis(redis_uri) as redis:
+        assert await ProducerLock(Scripts(RedisClient(redis))).acquire(Stop())
+        assert 14_000 < await redis.pttl(keys.PRODUCER_LOCK) <= 15_000
+
+
+@pytest.mark.usefixtures("short_life")
+async def test_a_held_lock_is_waited_for(redis_uri: str) -> None:
+    """A second producer does not get the lock within its patience, and leaves it with its holder."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        holder, other = ProducerLock(scripts), ProducerLock(scripts)
+        assert await holder.acquire(Stop())
+        keeping = asyncio.create_task(holder.keep_renewing())
+        assert not await other.acquire(Stop(), timeout_seconds=TTL_SECONDS * 1.5)
+        keeping.cancel()
+        await holder.renew()
+
+
+async def test_taking_is_repeatable(redis_uri: str) -> None:
+    """A holder that asks once more, since the first reply was lost, is not locked out."""
+    async with make_redis(redis_uri) as redis:
+        lock = ProducerLock(Scripts(RedisClient(redis)))
+        assert await lock.acquire(Stop(), timeout_seconds=0)
+        assert await lock.acquire(Stop(), timeout_seconds=0)
+
+
+async def test_a_released_lock_is_free(redis_uri: str) -> None:
+    """Given back, the lock is another one's at once."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        holder, other = ProducerLock(scripts), ProducerLock(scripts)
+        assert await holder.acquire(Stop())
+        await holder.release()
+        assert await other.acquire(Stop(), timeout_seconds=0)
+
+
+async def test_only_the_holder_releases(redis_uri: str) -> None:
+    """A producer that lost the lock does not take it from the one that has it now."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        former, holder = ProducerLock(scripts), ProducerLock(scripts)
+        await former.acquire(Stop())
+        await redis.delete(keys.PRODUCER_LOCK)
+        await holder.acquire(Stop())
+        held = await redis.get(keys.PRODUCER_LOCK)
+        await former.release()
+        assert await redis.get(keys.PRODUCER_LOCK) == held
+        await holder.renew()
+
+
+@pytest.mark.usefixtures("short_life")
+async def test_a_lock_that_is_kept_does_not_expire(redis_uri: str) -> None:
+    """Renewed in the background, the lock outlives its life time many times over."""
+    async with make_redis(redis_uri) as redis:
+        lock = ProducerLock(Scripts(RedisClient(redis)))
+        await lock.acquire(Stop())
+        keeping = asyncio.create_task(lock.keep_renewing())
+        lives = []
+
+        async def is_renewed() -> bool:
+            lives.append(await redis.pttl(keys.PRODUCER_LOCK))
+            return len([1 for before, after in itertools.pairwise(lives) if after > before]) >= 8
+
+        await wait_until_async(is_renewed, "it is renewed eight times")
+        keeping.cancel()
+        assert min(lives) > 0
+
+
+@pytest.mark.usefixtures("short_life")
+async def test_a_lock_that_nobody_keeps_is_taken_over(redis_uri: str) -> None:
+    """When its holder is gone, a stand-by gets the lock after its life time."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        await ProducerLock(scripts).acquire(Stop())
+        stand_by = ProducerLock(scripts)
+        async with asyncio.timeout(5):
+            assert await stand_by.acquire(Stop())
+        await stand_by.renew()
+
+
+@pytest.mark.usefixtures("short_life")
+async def test_a_holder_that_was_overtaken_ends(redis_uri: str) -> None:
+    """A producer that slept past its lock's life finds another one there, and must end."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        sleeper, other = ProducerLock(scripts), ProducerLock(scripts)
+        await sleeper.acquire(Stop())
+        await redis.delete(keys.PRODUCER_LOCK)
+        await other.acquire(Stop())
+        async with asyncio.timeout(5):
+            with pytest.raises(DependencyLostError, match="another producer took the lock over"):
+                await sleeper.keep_renewing()
+        with pytest.raises(DependencyLostError):
+            await sleeper.renew()
+        await other.renew()
+
+
+async def test_a_holder_that_slept_and_was_not_overtaken_goes_on(redis_uri: str) -> None:
+    """A lock that expired with nobody waiting for it is simply held again."""
+    async with make_redis(redis_uri) as redis:
+        lock = ProducerLock(Scripts(RedisClient(redis)))
+        await lock.acquire(Stop())
+        await redis.delete(keys.PRODUCER_LOCK)
+        await lock.renew()
+        assert await redis.get(keys.PRODUCER_LOCK)
+
+
+async def test_a_stand_by_can_be_stopped(redis_uri: str) -> None:
+    """Asked to stop while it waits for the lock, a producer ends without it."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        await ProducerLock(scripts).acquire(Stop())
+        stop = Stop()
+        waiting = asyncio.create_task(ProducerLock(scripts).acquire(stop))
+        asyncio.get_running_loop().call_soon(stop.request)
+        async with asyncio.timeout(5):
+            assert await waiting is False
+
+
+async def test_of_many_at_once_one_gets_it(redis_uri: str) -> None:
+    """However many ask at the same moment, there is one holder."""
+    async with make_redis(redis_uri) as redis:
+        scripts = Scripts(RedisClient(redis))
+        stop = Stop()
+        stop.request()
+        answers = await asyncio.gather(*(ProducerLock(scripts).acquire(stop) for _ in range(10)))
+        assert sorted(answers) == [False] * 9 + [True]

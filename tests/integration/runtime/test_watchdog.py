@@ -1,0 +1,62 @@
+"""A process whose event loop is stuck ends itself; one that is only busy, or was paused, does not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from tests.support.programs import ROOT
+from tests.support.waiting import wait_until
+
+_STUCK = """
+import asyncio, time
+from shared.runtime.watchdog import watched_loop
+async def main():
+    with watched_loop(tick_seconds=0.05, stuck_ticks=6):
+        print("begun", flush=True)
+        {body}
+        print("done", flush=True)
+asyncio.run(main())
+"""
+
+
+def start(body: str) -> "subprocess.Popen[str]":
+    """Return a program that does this in its event loop, under a watchdog that waits for 0.3 s."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _STUCK.format(body=body)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_stuck_loop_ends_the_process_with_its_stacks() -> None:
+    """The exit code is 4, and stderr shows where the loop stands."""
+    with start("time.sleep(60)") as process:
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert "the event loop is stuck" in output
+    assert "in main" in errors
+    assert "done" not in output
+
+
+def test_a_loop_that_goes_on_is_left_alone() -> None:
+    """Many short steps are no reason to end."""
+    with start("[await asyncio.sleep(0.01) for _ in range(100)]") as process:
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, "done" in output) == (0, True)
+
+
+def test_a_process_that_was_paused_is_left_alone() -> None:
+    """SIGSTOP stops the watchdog, too; after it the loop is not taken for stuck."""
+    with start("[await asyncio.sleep(0.01) for _ in range(100)]") as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        paused_until = time.monotonic() + 1  # three times what counts as stuck
+        wait_until(lambda: time.monotonic() > paused_until, "the pause is over")
+        os.kill(process.pid, signal.SIGCONT)
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, "done" in output) == (0, True)

@@ -1,0 +1,206 @@
+"""What NATS can demand of us, each by a server that demands it: we are let in with it, and end clearly without it."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import nats
+import pytest
+
+from demo.servers.processes import Server
+from demo.sisu.simulator import SisuSimulator
+from shared.model import keys
+from tests.conftest import MakeServer
+from tests.support.brokers import connected
+from tests.support.certificates import write_certificates
+from tests.support.nats_jwt import Nsc
+from tests.support.programs import ProcessUnderTest, run
+from tests.support.startup_errors import BOTH, QUICK_SECONDS, last_word, variables
+
+SECRET = "s3cret-t0ken"
+NSC, FOREIGN = Nsc(), Nsc()
+CHANNEL = "ORI_PERSON_CHANNEL"
+TLS = 'tls {{ cert_file: "$FILES/{server}.pem", key_file: "$FILES/{server}.key", {more} }}'
+VERIFY = 'ca_file: "$FILES/ca.pem", verify: true'
+CREDENTIALS = "check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
+
+
+class Lock(NamedTuple):
+    """What a server demands, and the settings that it lets in; values ending in pem, key, creds are names of files."""
+
+    config: str
+    key: Mapping[str, str]
+    tls: bool = False
+    login: str = ""
+
+
+LOCKS = {
+    "token": Lock(f"authorization {{ token: {SECRET} }}", {"NATS_TOKEN": SECRET}),
+    "password": Lock(f"authorization {{ user: importer, password: {SECRET} }}", {}, login=f"importer:{SECRET}@"),
+    "credentials file": Lock(NSC.server_config(), {"NATS_CREDS_PATH": "right.creds"}),
+    "private authority": Lock(TLS.format(server="server", more=""), {"NATS_CA_PATH": "ca.pem"}, tls=True),
+    "certificate that expired": Lock(TLS.format(server="expired-server", more=""), {}, tls=True),
+    "client certificate": Lock(
+        TLS.format(server="server", more=VERIFY),
+        {"NATS_CA_PATH": "ca.pem", "NATS_CERT_PATH": "client.pem", "NATS_KEY_PATH": "client.key"},
+        tls=True,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates, and credentials files: right, of another operator, and expired."""
+    folder = write_certificates(tmp_path_factory.mktemp("files"))
+    (folder / "right.creds").write_text(NSC.credentials())
+    (folder / "foreign.creds").write_text(FOREIGN.credentials())
+    (folder / "expired.creds").write_text(NSC.credentials(expires=int(time.time()) - 60))
+    return folder
+
+
+def locked(make_nats: MakeServer, lock: Lock, files: Path) -> Server:
+    """Start a NATS that demands it."""
+    certificates = {path.name: path.read_bytes() for path in files.iterdir()} if lock.tls else {}
+    return make_nats(config=lock.config, tls=lock.tls, files=certificates)
+
+
+def with_paths(settings: Mapping[str, str], files: Path) -> dict[str, str]:
+    """Return the settings, with the files' whole paths."""
+    return {name: str(files / value) if name.endswith("_PATH") else value for name, value in settings.items()}
+
+
+def with_login(uri: str, login: str) -> str:
+    return uri.replace("://", f"://{login}")
+
+
+@pytest.mark.parametrize("name", [name for name in LOCKS if name != "certificate that expired"])
+async def test_let_in(make_nats: MakeServer, files: Path, name: str) -> None:
+    """With what the server demands we get in, and our messages are stored."""
+    lock = LOCKS[name]
+    server = locked(make_nats, lock, files)
+    key = {variable.lower(): value for variable, value in with_paths(lock.key, files).items()}
+    async with connected(with_login(server.uri, lock.login), **key) as broker:
+        await broker.publish(keys.CHUNK_STREAM, CHANNEL, b"{}", "1")
+        assert (await broker.jetstream.stream_info(keys.CHUNK_STREAM)).state.messages == 1
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "shown", "login", "told"),
+    [
+        ("token", {}, "", f"rejected the credentials: {CREDENTIALS}"),
+        ("token", {"NATS_TOKEN": "wr0ng"}, "", f"rejected the credentials: {CREDENTIALS}"),
+        ("password", {}, "", f"rejected the credentials: {CREDENTIALS}"),
+        ("password", {}, "importer:wr0ng@", f"rejected the credentials: {CREDENTIALS}"),
+        ("credentials file", {}, "", f"rejected the credentials: {CREDENTIALS}"),
+        ("credentials file", {"NATS_CREDS_PATH": "foreign.creds"}, "", f"rejected the credentials: {CREDENTIALS}"),
+        ("credentials file", {"NATS_CREDS_PATH": "expired.creds"}, "", f"rejected the credentials: {CREDENTIALS}"),
+        ("private authority", {}, "", "cannot be trusted: unable to get local issuer certificate; NATS_CA_PATH"),
+        ("private authority", {"NATS_CA_PATH": "other-ca.pem"}, "", "cannot be trusted: unable to get local issuer"),
+        ("certificate that expired", {"NATS_CA_PATH": "ca.pem"}, "", "cannot be trusted: certificate has expired"),
+        ("client certificate", {"NATS_CA_PATH": "ca.pem"}, "", "certificate (certificate required): check NATS_CERT"),
+        (
+            "client certificate",
+            {"NATS_CA_PATH": "ca.pem", "NATS_CERT_PATH": "other-client.pem", "NATS_KEY_PATH": "other-client.key"},
+            "",
+            "rejected our certificate (unknown ca): check NATS_CERT_PATH, NATS_KEY_PATH",
+        ),
+        (
+            "client certificate",
+            {"NATS_CA_PATH": "ca.pem", "NATS_CERT_PATH": "expired-client.pem", "NATS_KEY_PATH": "expired-client.key"},
+            "",
+            "rejected our certificate (certificate expired): check NATS_CERT_PATH, NATS_KEY_PATH",
+        ),
+    ],
+)
+def test_refused(
+    redis_uri: str,
+    make_nats: MakeServer,
+    files: Path,
+    program: tuple[str, ...],
+    name: str,
+    shown: Mapping[str, str],
+    login: str,
+    told: str,
+) -> None:
+    """Without it, or with what is wrong or expired, a program ends at once and says which variables to check."""
+    server = locked(make_nats, LOCKS[name], files)
+    uri = with_login(server.uri, login)
+    outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **with_paths(shown, files)))
+    reason = last_word(outcome, "wr0ng", SECRET)
+    assert f"NATS at 127.0.0.1:{server.port}" in reason
+    assert told in reason
+    assert outcome.seconds < QUICK_SECONDS
+
+
+# --- while connected -------------------------------------------------------------------------------------------------
+
+
+async def reload(server: Server, config: str, **login: str) -> None:
+    """Give the server another configuration while it runs, by its system account."""
+    path = server.data.parent / "server.conf"
+    path.write_text(path.read_text().replace(server.config, config))
+    server.config = config
+    client = await nats.connect(server.uri, allow_reconnect=False, **login)  # type: ignore[arg-type]
+    answer = await client.request(f"$SYS.REQ.SERVER.{client._server_info['server_id']}.RELOAD", timeout=10)
+    assert b'"error"' not in answer.data, answer.data
+    await client.close()
+
+
+def start_both(stack: ExitStack, uri: str, redis_uri: str, **key: str) -> list[ProcessUnderTest]:
+    """Return a collector, and a producer with a batch in flight that nobody takes, both at work."""
+    sisu = stack.enter_context(SisuSimulator(size=200))
+    ours = variables(NATS_URI=uri, REDIS_URI=redis_uri, SIS_API_URL=sisu.uri, SERVICES="PERSON", **key)
+    collector = stack.enter_context(ProcessUnderTest("ack_collector", **ours))
+    producer = stack.enter_context(ProcessUnderTest("producer", **ours))
+    collector.wait_for('"started"')
+    producer.wait_for('"batch_started"')
+    return [collector, producer]
+
+
+def check_both_end(programs: list[ProcessUnderTest], *secrets: str) -> None:
+    """They were let in once, so a fresh start is worth it, with files that may be newer: exit code 3."""
+    for program in programs:
+        reason = last_word(program.outcome(30), *secrets, code=3)
+        assert "closed the connection for good" in reason
+        assert reason.endswith(f"; {CREDENTIALS}")
+
+
+async def test_a_password_that_is_changed_while_connected(make_nats: MakeServer, redis_uri: str) -> None:
+    """A NATS that reads another password from its configuration ends both programs, with what to check."""
+
+    def config(password: str) -> str:
+        return (
+            "accounts { SYS { users: [{ user: sys, password: sys }] }, "
+            f"APP {{ jetstream: enabled, users: [{{ user: importer, password: {password} }}] }} }}\n"
+            "system_account: SYS"
+        )
+
+    server = make_nats(config=config(SECRET))
+    with ExitStack() as stack:
+        programs = start_both(stack, with_login(server.uri, f"importer:{SECRET}@"), redis_uri)
+        await reload(server, config("another"), user="sys", password="sys")
+        check_both_end(programs, SECRET)
+
+
+async def test_a_user_that_is_revoked_while_connected(make_nats: MakeServer, redis_uri: str, tmp_path: Path) -> None:
+    """An account that revokes its users ends both programs, with what to check."""
+    ours, system = tmp_path / "ours.creds", tmp_path / "system.creds"
+    ours.write_text(NSC.credentials())
+    system.write_text(NSC.system_credentials())
+    server = make_nats(config=NSC.server_config())
+    with ExitStack() as stack:
+        programs = start_both(stack, server.uri, redis_uri, NATS_CREDS_PATH=str(ours))
+        await reload(server, NSC.server_config(revoked=True), user_credentials=str(system))
+        check_both_end(programs, ours.read_text().splitlines()[1])
+
+
+def test_a_user_that_expires_while_connected(make_nats: MakeServer, redis_uri: str, tmp_path: Path) -> None:
+    """A user's token that runs out ends both programs, with what to check."""
+    ours = tmp_path / "ours.creds"
+    ours.write_text(NSC.credentials(expires=int(time.time()) + 12))
+    server = make_nats(config=NSC.server_config())
+    with ExitStack() as stack:
+        check_both_end(start_both(stack, server.uri, redis_uri, NATS_CREDS_PATH=str(ours)))

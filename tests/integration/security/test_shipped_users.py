@@ -1,0 +1,156 @@
+"""The rights that deploy/ gives each process: enough for a whole import, and nothing beyond it."""
+
+import re
+import runpy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+import pytest
+import redis
+
+from demo.mankeli.comparison import compare, fetch_expected
+from demo.mankeli.store import MankeliStore
+from demo.servers.processes import Server
+from shared.model.services import load_services
+from tests.support.programs import ProcessUnderTest, run
+from tests.support.restricted_users import NATS_USERS, REDIS_USERS, ROOT, RestrictedUsers, as_user
+from tests.support.waiting import wait_until_async
+
+SERVICES = load_services()
+
+
+@pytest.fixture
+def imported(restricted_users: RestrictedUsers, tmp_path: Path) -> Iterator[str]:
+    """Return a whole import by three users with those rights; the producer's output."""
+    with ExitStack() as stack:
+        db = tmp_path / "store"
+        # The collector may not make streams, so whoever may, the producer, comes first.
+        producer = stack.enter_context(ProcessUnderTest("producer", "--once", **restricted_users.variables("producer")))
+        producer.wait_for('"lock_acquired"')
+        stack.enter_context(ProcessUnderTest("ack_collector", **restricted_users.variables("ack_collector"))).wait_for(
+            '"started"'
+        )
+        bad = restricted_users.sisu.put("PERSON", {"id": "bad", "documentState": "ACTIVE"})
+        assert bad
+        mankeli = ProcessUnderTest(
+            "demo.mankeli", "--db", str(db), "--fail-id", "bad", **restricted_users.variables("mankeli")
+        )
+        stack.enter_context(mankeli).wait_for("ready")
+        outcome = producer.outcome()
+        assert outcome.code == 0, outcome.output
+        store = MankeliStore(db)
+        for service in SERVICES[1:]:
+            assert compare(store, service, fetch_expected(restricted_users.sisu.uri, service)) is None
+        store.close()
+        yield outcome.output
+
+
+def test_a_whole_import_needs_no_more(imported: str) -> None:
+    """With these rights everything is imported, splits and dead letters included, without an error on the way."""
+    assert "permissions violation" not in imported.lower()
+    assert "refused" not in imported
+
+
+def test_the_files_follow_from_the_table() -> None:
+    """The files in deploy/ are what generate_permissions.py makes of the built-in table."""
+    made = runpy.run_path(str(ROOT / "deploy" / "generate_permissions.py"))
+    assert made["nats_users"](SERVICES) == NATS_USERS
+    assert made["redis_users"](SERVICES) == REDIS_USERS
+
+
+async def is_refused(uri: str, user: str, subject: str) -> bool:
+    """Whether NATS refuses this user to publish on a subject. What nobody may, sent next, tells when to stop."""
+    told: list[str] = []
+
+    async def note(error: Exception) -> None:
+        told.append(str(error).lower())
+
+    connection = await nats.connect(as_user(uri, user), error_cb=note)
+
+    try:
+        await connection.publish(subject, b"{}")
+        await connection.publish("nobody.may", b"{}")
+        await wait_until_async(lambda: any("nobody.may" in error for error in told), "the second refusal")
+        return any(f'publish to "{subject.lower()}"' in error for error in told)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [
+        ("ack_collector", "ORI_PERSON_CHANNEL"),
+        ("ack_collector", "POST_UPDATE"),
+        ("ack_collector", "SCHEDULER_STATUS_CHANNEL"),
+        ("ack_collector", "DEAD_LETTER.ORI_PERSON_CHANNEL.x"),
+        ("ack_collector", "$JS.API.STREAM.PURGE.IMPORTER"),
+        ("ack_collector", "$JS.API.CONSUMER.MSG.NEXT.IMPORTER.mankeli"),
+        ("mankeli", "ORI_PERSON_CHANNEL"),
+        ("mankeli", "POST_UPDATE"),
+        ("mankeli", "DEAD_LETTER.ORI_PERSON_CHANNEL.x"),
+        ("mankeli", "$JS.API.STREAM.PURGE.IMPORTER"),
+        ("mankeli", "$JS.API.STREAM.DELETE.IMPORTER"),
+        ("mankeli", "$JS.API.CONSUMER.DELETE.IMPORTER.mankeli"),
+        ("mankeli", "$JS.API.CONSUMER.MSG.NEXT.IMPORTER_FEEDBACK.ack-collector"),
+        ("producer", "SCHEDULER_STATUS_CHANNEL"),
+        ("producer", "$JS.API.CONSUMER.MSG.NEXT.IMPORTER_FEEDBACK.ack-collector"),
+        ("producer", "$JS.API.STREAM.DELETE.IMPORTER"),
+    ],
+)
+async def test_what_nats_refuses(restricted_nats: Server, user: str, subject: str) -> None:
+    """Only the producer sends chunks, only mankelis send feedback, only collectors read it; nobody deletes streams."""
+    assert await is_refused(restricted_nats.uri, user, subject)
+
+
+async def test_what_nats_allows(restricted_nats: Server) -> None:
+    """The check for refusal tells the difference."""
+    assert not await is_refused(restricted_nats.uri, "producer", "ORI_PERSON_CHANNEL")
+    assert not await is_refused(restricted_nats.uri, "mankeli", "SCHEDULER_STATUS_CHANNEL")
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        ("mankeli", ("SET", "LATEST_PERSON_ORDINAL", "1")),
+        ("mankeli", ("GET", "LATEST_PERSON_ORDINAL")),
+        ("mankeli", ("SET", "CURRENT_EXECUTION_HASH", "x")),
+        ("mankeli", ("HSET", "LATEST_PERSON_ORDINAL_CHUNKS", "0", "1")),
+        ("mankeli", ("PUBLISH", "CURRENT_EXECUTION_HASH", "x")),
+        ("mankeli", ("FLUSHALL",)),
+        ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL", "1")),
+        ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL_SCHEDULED", "1")),
+        ("ack_collector", ("SET", "CURRENT_EXECUTION_HASH", "x")),
+        ("ack_collector", ("DEL", "IMPORTER_PRODUCER_LOCK")),
+        ("ack_collector", ("FLUSHALL",)),
+        ("ack_collector", ("CONFIG", "GET", "*")),
+        ("producer", ("FLUSHALL",)),
+        ("producer", ("KEYS", "*")),
+        ("producer", ("CONFIG", "GET", "*")),
+        ("producer", ("SET", "SOMEBODY_ELSES_KEY", "x")),
+        ("default", ("GET", "LATEST_PERSON_ORDINAL")),
+    ],
+)
+def test_what_redis_refuses(restricted_redis: Server, user: str, command: tuple[Any, ...]) -> None:
+    """Mankelis read one key; collectors touch no ordinal; nobody flushes, and nobody sees foreign keys."""
+    client = redis.Redis.from_url(as_user(restricted_redis.uri, user))
+    with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
+        client.execute_command(*command)
+
+
+def test_a_right_that_is_missing_is_named(restricted_nats: Server, restricted_redis: Server) -> None:
+    """A producer with a mankeli's rights in Redis ends with code 2 and says what was refused."""
+    outcome = run(
+        "producer",
+        "--once",
+        NATS_URI=as_user(restricted_nats.uri, "producer"),
+        REDIS_URI=as_user(restricted_redis.uri, "mankeli"),
+        SIS_API_URL="http://127.0.0.1:1",
+        PORT="0",
+    )
+    assert outcome.code == 2, outcome.output
+    assert re.search(r"Redis denied (beat|hold_lock) for IMPORTER_PRO", outcome.output)
+    assert "change-me" not in outcome.output

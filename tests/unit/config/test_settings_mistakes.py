@@ -1,0 +1,169 @@
+"""Wrong settings: what each variable does not accept, and that all mistakes are told at once."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.config.settings import CollectorSettings, ProducerSettings, read_settings
+from tests.unit.conftest import SetEnvironment, reported_errors
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URI", "nats.example.org"),
+        ("NATS_URI", "http://nats.example.org"),
+        ("NATS_URI", "nats://"),
+        ("NATS_URI", "nats://host:port"),
+        ("NATS_URI", "nats://host:65536"),
+        ("NATS_URI", "nats://one:4222,two:4222"),
+        ("NATS_URI", "nats://one:4222,"),
+        ("NATS_URI", "nats://[host"),
+        ("NATS_CREDS_PATH", "/nowhere"),
+        ("NATS_CREDS_PATH", __file__),
+        ("NATS_CA_PATH", "/nowhere"),
+        ("NATS_CA_PATH", __file__),
+        ("NATS_REPLICAS", "0"),
+        ("NATS_REPLICAS", "6"),
+        ("NATS_REPLICAS", "three"),
+        ("REDIS_URI", "redis.example.org:6379"),
+        ("REDIS_URI", "http://redis.example.org"),
+        ("REDIS_URI", "redis://host:port"),
+        ("REDIS_URI", "redis://[host"),
+        ("REDIS_URI", "redis+sentinel://host:26379"),
+        ("REDIS_URI", "redis+sentinel:///mymaster"),
+        ("REDIS_URI", "redis+sentinel://host:port/mymaster"),
+        ("REDIS_URI", "redis+sentinel://host/mymaster/zero"),
+        ("SERVICES_FILE", "/nowhere"),
+        ("SERVICES_FILE", "/"),
+        ("SERVICES_FILE", __file__),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
+        ("SIS_API_URL", "sisu.example.org"),
+        ("SIS_API_URL", "ftp://sisu.example.org"),
+        ("SIS_API_URL", "https://"),
+        ("SIS_API_URL", "https://sisu.example.org:port"),
+        ("SIS_API_URL", "https://user:password@sisu.example.org"),
+        ("SIS_API_URL", "https://sisu.example.org/?limit=1"),
+        ("SIS_API_URL", "https://sisu.example.org/#top"),
+        ("SIS_API_URL", "https://sisu.example.org/a b"),
+        ("KORI_PUBLIC_API_URL", "sisu.example.org"),
+        ("PROXY_TOKEN", "two words"),
+        ("PROXY_TOKEN", "token\n"),
+        ("PROXY_TOKEN", "tökén"),
+        ("API_KEY", "key"),
+        ("SIS_API_PASSWORD", "password"),
+        ("KEY_PATH", "/nowhere"),
+        ("CERT_PATH", "/nowhere"),
+        ("SIS_CA_PATH", "/nowhere"),
+        ("SIS_CA_PATH", __file__),
+        ("SIS_TIMEOUT_SECONDS", "0"),
+        ("SIS_TIMEOUT_SECONDS", "-1"),
+        ("SIS_TIMEOUT_SECONDS", "5m"),
+        ("SIS_TIMEOUT_SECONDS", "inf"),
+        ("SIS_TIMEOUT_SECONDS", "nan"),
+        ("SIS_TIMEOUT_SECONDS", "1e300"),
+        ("FETCH_AMOUNT", "0"),
+        ("FETCH_AMOUNT", "1.5"),
+        ("FETCH_AMOUNT", "many"),
+        ("FETCH_AMOUNT_MAX", "0"),
+        ("FETCH_AMOUNT_MAX", "999"),
+        ("MAX_CHUNK_SIZE", "0"),
+        ("MAX_CHUNK_SIZE", "-5"),
+        ("PANIC_TIMEOUT_SECONDS", "0"),
+        ("PANIC_TIMEOUT_SECONDS", "inf"),
+        ("UPDATE_RETRY_LIMIT", "-1"),
+        ("DEAD_LETTER_LIMIT", "-1"),
+        ("DEAD_LETTER_LIMIT", "5%"),
+        ("CRON", "hourly"),
+        ("CRON", "60 * * * *"),
+        ("CRON", "0 0 30 2 *"),
+        ("TIMEZONE", "Helsinki"),
+        ("TIMEZONE", "../etc/hosts"),
+        ("TIMEZONE", "Europe"),
+        ("SERVICES", "PERSONS"),
+        ("SERVICES", "PERSON,person"),
+    ],
+)
+def test_a_wrong_value_is_named(environment: SetEnvironment, name: str, value: str) -> None:
+    """Each variable with a wrong value is refused by its name, and no other is blamed."""
+    environment(**{name: value})
+    assert reported_errors().keys() == {name}
+
+
+@pytest.mark.parametrize("value", ["-1", "65536", "http"])
+def test_a_wrong_port_of_the_collector_is_its_own_matter(environment: SetEnvironment, value: str) -> None:
+    """Each process is refused for its own port, and does not look at the other one's."""
+    environment(COLLECTOR_PORT=value)
+    assert reported_errors(CollectorSettings).keys() == {"COLLECTOR_PORT"}
+    assert read_settings(ProducerSettings).port == 3002
+
+
+@pytest.mark.parametrize(
+    ("variables", "blamed"),
+    [
+        ({"SIS_API_USER": "importer"}, "SIS_API_PASSWORD"),
+        ({"SIS_API_PASSWORD": SECRET}, "SIS_API_PASSWORD"),
+        ({"KEY_PATH": "client.key"}, "CERT_PATH"),
+        ({"CERT_PATH": "client.pem"}, "CERT_PATH"),
+        ({"KEY_PATH": "server.key", "CERT_PATH": "client.pem"}, "CERT_PATH"),
+        ({"KEY_PATH": "client.pem", "CERT_PATH": "client.key"}, "CERT_PATH"),
+        ({"KEY_PATH": "locked.key", "CERT_PATH": "client.pem"}, "CERT_PATH"),
+        ({"KEY_PATH": __file__, "CERT_PATH": "client.pem"}, "CERT_PATH"),
+        ({"API_KEY": SECRET}, "API_KEY"),
+        ({"API_KEY": SECRET, "SIS_API_USER": "importer", "SIS_API_PASSWORD": SECRET}, "API_KEY"),
+    ],
+)
+def test_what_goes_together_is_set_together(
+    environment: SetEnvironment, certificates: Path, variables: dict[str, str], blamed: str
+) -> None:
+    """Half of a way to authenticate is refused, whichever half it is, and so are halves that do not fit."""
+    files = {name: str(certificates / value) for name, value in variables.items() if name.endswith("_PATH")}
+    environment(**(variables | files))
+    assert reported_errors().keys() == {blamed}
+
+
+def test_the_most_is_not_below_the_least(environment: SetEnvironment) -> None:
+    """FETCH_AMOUNT_MAX begins at FETCH_AMOUNT; a wrong FETCH_AMOUNT is one mistake, not two."""
+    environment(FETCH_AMOUNT="2000", FETCH_AMOUNT_MAX="2000")
+    assert read_settings(ProducerSettings).fetch_amount_max == 2000
+    environment(FETCH_AMOUNT="0", FETCH_AMOUNT_MAX="1500")
+    assert reported_errors().keys() == {"FETCH_AMOUNT"}
+
+
+def test_a_wrong_half_is_not_called_missing(environment: SetEnvironment) -> None:
+    """A path to a key that is not there is one mistake, not three."""
+    environment(KEY_PATH="/nowhere", CERT_PATH=__file__, API_KEY=SECRET)
+    assert reported_errors().keys() == {"KEY_PATH"}
+
+
+def test_all_mistakes_are_told_in_one_message(environment: SetEnvironment) -> None:
+    """Mistakes of every kind, also of variables that are checked together, are named at once, a line for each."""
+    wrong = {
+        "NATS_URI": "nats",
+        "REDIS_URI": "redis",
+        "LOG_LEVEL": "LOUD",
+        "SIS_API_URL": "sisu",
+        "SIS_API_PASSWORD": SECRET,
+        "FETCH_AMOUNT": "0",
+        "CRON": "hourly",
+        "TIMEZONE": "Helsinki",
+        "SERVICES": "PERSONS",
+    }
+    environment(**wrong)
+    assert reported_errors().keys() == wrong.keys()
+
+
+def test_a_wrong_table_is_told_with_the_other_mistakes(environment: SetEnvironment, tmp_path: Path) -> None:
+    """What is wrong in the file of services stands in the same message; the subset is not blamed for it."""
+    table = tmp_path / "services.toml"
+    table.write_text("service = []")
+    environment(SERVICES_FILE=str(table), SERVICES="PERSON", MAX_CHUNK_SIZE="0")
+    told = reported_errors()
+    assert told.keys() == {"SERVICES_FILE", "MAX_CHUNK_SIZE"}
+    assert f"{table} cannot be used: it lists no service" in told["SERVICES_FILE"]
