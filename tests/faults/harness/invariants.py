@@ -11,7 +11,7 @@ from tests.faults.harness.history import History, Sample
 
 
 def check_i1(history: History) -> None:
-    """I1: ordinal = X ⇒ every entity of every page up to X was processed by a mankeli, or is a dead dead_letter.
+    """I1: ordinal = X ⇒ every entity of every page up to X was processed by a mankeli, or is a dead letter.
 
     Under the execution that advanced it: wherever the ordinal was seen to advance there must be a path of pages that
     SISU served, each of them completely delivered by then under one of the executions that were active at that moment.
