@@ -81,8 +81,12 @@ class Supervised:
 
     @property
     def output(self) -> str:
-        """Return the output of all its processes."""
-        return "".join([outcome.output for outcome in self.outcomes] + ([] if self.done else [self.program.output]))
+        """What all of them wrote."""
+        while True:
+            # The current one may end, be replaced and be closed at this moment: then its output is in `outcomes`.
+            with contextlib.suppress(OSError):
+                current = [] if self.done else [self.program.output]
+                return "".join([outcome.output for outcome in self.outcomes] + current)
 
     def wait_for(self, text: str, deadline_seconds: float = 30) -> None:
         """Wait until the output contains this text."""
