@@ -81,7 +81,7 @@ class Supervised:
 
     @property
     def output(self) -> str:
-        """What all of them wrote."""
+        """Return the output of all its processes."""
         while True:
             # The current one may end, be replaced and be closed at this moment: then its output is in `outcomes`.
             with contextlib.suppress(OSError):

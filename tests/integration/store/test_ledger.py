@@ -49,7 +49,7 @@ async def test_an_execution_from_another_ordinal_does_not_begin(redis_uri: str, 
         await b.assert_unchanged(b.ledger.begin(TWO, since, {"0": 3}), "FENCED")
 
 
-async def test_mankelis_hear_of_a_new_execution(redis_uri: str) -> None:
+async def test_mankelis_are_notified_of_a_new_execution(redis_uri: str) -> None:
     """Its hash is published on the channel that has the key's name."""
     async with ledger_fixture(redis_uri) as b:
         await assert_published(b, keys.CURRENT_EXECUTION_HASH, ONE, lambda: b.ledger.begin(ONE, 0, {"0": 1}))

@@ -110,7 +110,7 @@ async def test_old_rewinds_are_dropped(redis_uri: str) -> None:
         assert await redis.lrange(keys.REWINDS, 0, -1) == ["from 300", "from 400"]
 
 
-async def test_the_script_refuses_an_ordinal_that_moved(redis_uri: str) -> None:
+async def test_the_script_rejects_an_ordinal_that_moved(redis_uri: str) -> None:
     """An ordinal that moved on since the operator saw it stays where it is."""
     async with connect(redis_uri) as redis:
         await redis.set(PERSON.key, "501")
@@ -120,7 +120,7 @@ async def test_the_script_refuses_an_ordinal_that_moved(redis_uri: str) -> None:
         assert not await redis.exists(keys.REWINDS)
 
 
-async def test_rewinds_are_taken_back_one_by_one(redis_uri: str) -> None:
+async def test_rewinds_are_undone_one_by_one(redis_uri: str) -> None:
     """The last one first; a rewind that was taken back is not taken back again."""
     async with connect(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))

@@ -119,7 +119,7 @@ def test_without_progress_everything_outstanding_is_sent_again() -> None:
     )
 
 
-def test_patience_begins_when_all_is_published() -> None:
+def test_the_wait_starts_when_everything_is_published() -> None:
     """However long the broker takes to confirm the chunks, mankelis have the whole of it afterwards."""
     of = begun(100)
     of.confirm_published(10 * PANIC_SECONDS)
@@ -127,7 +127,7 @@ def test_patience_begins_when_all_is_published() -> None:
     assert isinstance(of.next_step(progress(of, {"0": 100}), 11 * PANIC_SECONDS), PublishChunks)
 
 
-def test_progress_starts_the_patience_anew() -> None:
+def test_progress_restarts_the_wait() -> None:
     """It is time without progress that counts, not time in total; re-sends are counted in a row."""
     of = begun(*[1] * 20)
     outstanding = dict(of.sizes)
