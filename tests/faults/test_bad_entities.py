@@ -6,6 +6,8 @@ import pytest
 
 from tests.faults.conftest import MakeRig, slow
 from tests.faults.harness.history import History
+from tests.faults.harness.invariants import check_i7, check_i8, check_safety
+from tests.faults.harness.rig import BOUND_SECONDS
 
 CHUNK = 64
 
@@ -46,15 +48,17 @@ def test_a_batch_fails_when_all_entities_are_rejected(make_rig: MakeRig) -> None
     rig = make_rig()
     rig.start_collector()
     broken = rig.start_mankeli("--fail-all")
-    rig.history.rejected = frozenset(rig.ids()) | frozenset(rig.ids("PLAN"))
+    everything = frozenset(rig.ids()) | frozenset(rig.ids("PLAN"))
     outcome = rig.produce()
     assert outcome.code == 1, outcome.output
     assert "that looks like a broken mankeli" in outcome.output
     assert (rig.ordinal("PERSON"), rig.ordinal("PLAN")) == (0, 0)
     broken.stop()
     rig.start_mankeli()
-    samples_until_now = len(rig.history.samples)
-    assert samples_until_now
+    assert rig.history.samples
     rig.finish()
-    rig.history.rejected = frozenset()
     assert not rig.history.kept_dead_letters
+    check_i7(rig.history, BOUND_SECONDS)
+    check_i8(rig.history)
+    rig.history.rejected = everything  # by the broken mankeli, for I3
+    check_safety(rig.history)
