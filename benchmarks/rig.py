@@ -24,7 +24,7 @@ import requests
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from benchmarks.mankeli import CONSUMER
-from demo.servers.child_process import launch
+from demo.servers.child_process import launch, terminate
 from demo.servers.processes import NatsServer, RedisServer
 from shared.model import keys
 from shared.model.services import load_services
@@ -189,12 +189,7 @@ class BenchmarkRig:
         try:
             yield process
         finally:
-            popen.terminate()
-            try:
-                popen.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                popen.kill()
-                popen.wait()
+            terminate(popen, _STOP_SECONDS)
             reader.join()
 
     @contextlib.contextmanager

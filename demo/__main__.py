@@ -30,7 +30,7 @@ from rich.console import Console
 from demo.mankeli.comparison import compare, fetch_expected
 from demo.mankeli.store import MankeliStore
 from demo.progress_view import Progress, choose_view, final_table
-from demo.servers.child_process import launch
+from demo.servers.child_process import launch, terminate
 from demo.servers.processes import NatsServer, RedisServer
 from shared.model.errors import ImporterError
 from shared.model.keys import ServiceKeys
@@ -69,7 +69,7 @@ def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
             cwd=ROOT,
             text=True,
         )
-        stack.callback(_terminate, simulator)
+        stack.callback(terminate, simulator, _STOP_SECONDS)
         assert simulator.stdout
         sisu_uri = simulator.stdout.readline().removeprefix("listening on ").strip()
         if not sisu_uri:
@@ -110,7 +110,7 @@ def mankelis(environment: dict[str, str], db: Path, rejected: Sequence[str] = ()
         stopping.set()
         replacer.join()
         for process in processes:
-            _terminate(process)
+            terminate(process, _STOP_SECONDS)
 
 
 @contextlib.contextmanager
@@ -142,7 +142,7 @@ def supervisord(environment: dict[str, str]) -> Iterator["queue.SimpleQueue[dict
     try:
         yield events
     finally:
-        _terminate(process)
+        terminate(process, _STOP_SECONDS)
         reader.join()
 
 
@@ -183,15 +183,6 @@ def compare_with_sisu(services: Sequence[Service], sisu_uri: str, db: Path) -> b
     for difference in filter(None, differences):
         console.print(f"[red]{difference}[/]")
     return not any(differences)
-
-
-def _terminate(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ Order of shutting down: the current batch is settled first, or given up after th
 released, so that a stand-by takes over at once; then the connections are closed.
 """
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,7 @@ from shared.config.settings import ProducerSettings
 from shared.model.dead_letter import DeadLetterReason
 from shared.model.errors import DependencyLostError, ShutdownRequested
 from shared.model.keys import ServiceKeys
+from shared.model.services import Service
 from shared.runtime import metrics
 from shared.runtime.events import Event
 from shared.runtime.http_server import Health, health_routes, listen, port_of, serving
@@ -95,6 +97,7 @@ async def build(settings: ProducerSettings, stop: Stop, stack: AsyncExitStack) -
     _init_metrics([service.name for service in services], batch_importer)
     return Producer(
         settings=settings,
+        services=services,
         stop=stop,
         scripts=scripts,
         lock=lock,
@@ -131,6 +134,7 @@ class Producer:
     """A producer whose parts are built and connected."""
 
     settings: ProducerSettings
+    services: Sequence[Service]
     stop: Stop
     scripts: Scripts
     lock: ProducerLock
@@ -164,7 +168,7 @@ class Producer:
         await stack.enter_async_context(serving(self.web, listener, self.stop))
         heartbeat = Heartbeat(self.scripts, "producer", self.history.state, port_of(listener), self.history.changed)
         await stack.enter_async_context(heartbeat.running(self.stop))
-        log.info(Event.STARTED, process="producer", services=len(self.settings.chosen_services()))
+        log.info(Event.STARTED, process="producer", services=len(self.services))
 
     async def _become_active(self, stack: AsyncExitStack, *, once: bool) -> bool:
         """Phase 2: wait for the lock, which `stack` releases; return whether this producer is the active one."""
@@ -178,7 +182,7 @@ class Producer:
 
     async def _import(self, *, once: bool) -> int:
         """Phase 3: make runs; return the exit code."""
-        await self.history.restore_metrics(self.settings.chosen_services())
+        await self.history.restore_metrics(self.services)
         await self.requests.refresh()
         async with self.stop.background(self.lock.keep_renewing(), self.listener.listen(), self.requests.poll()):
             await self.service_importer.reset_one_time_services()

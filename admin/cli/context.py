@@ -6,7 +6,7 @@ import getpass
 import inspect
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Concatenate, NoReturn, ParamSpec
 
@@ -40,13 +40,13 @@ class Context:
 
     settings: OperatorSettings
     connections: Connections
+    services: Sequence[Service]
+    """All services of the table."""
 
     async def load_snapshot(self) -> Snapshot:
         """Take a snapshot, with its diagnosis. Raises nothing for what is unreachable."""
         nats = self.connections.nats
-        snapshot = await take_snapshot(
-            self.connections.redis, nats.api if nats else None, self.settings.service_table()
-        )
+        snapshot = await take_snapshot(self.connections.redis, nats.api if nats else None, self.services)
         if self.connections.nats_error:
             snapshot.nats_error = self.connections.nats_error
         add_diagnosis(snapshot, self.settings.timezone)
@@ -61,10 +61,10 @@ class Context:
 
     def service(self, name: str) -> Service:
         """Return the service of this name. Raises ConfigurationError where there is none."""
-        table = self.settings.service_table()
-        if service := find_service(table, name):
+        if service := find_service(self.services, name):
             return service
-        raise ConfigurationError(f"there is no service {name}; the table has {', '.join(each.name for each in table)}")
+        known = ", ".join(each.name for each in self.services)
+        raise ConfigurationError(f"there is no service {name}; the table has {known}")
 
 
 def command(work: Callable[Concatenate[Context, P], Awaitable[int]]) -> Callable[P, None]:
@@ -75,7 +75,7 @@ def command(work: Callable[Concatenate[Context, P], Awaitable[int]]) -> Callable
         async def connected() -> int:
             settings = read_settings(OperatorSettings)
             async with connect(settings) as connections:
-                return await work(Context(settings, connections), *args, **kwargs)
+                return await work(Context(settings, connections, settings.service_table()), *args, **kwargs)
 
         exit_with(handle_errors(lambda: asyncio.run(connected())))
 

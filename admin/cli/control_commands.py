@@ -105,7 +105,7 @@ async def rewind(
     if undo:
         if service or to is not None:
             raise ConfigurationError("--undo undoes the last rewind of any service: name no service and no ordinal")
-        made = await rewinds.undo_rewind(scripts, context.settings.service_table(), by=current_user())
+        made = await rewinds.undo_rewind(scripts, context.services, by=current_user())
     elif service:
         await _wait_for_batch(context, service, wait=wait)
         made = await rewinds.rewind(scripts, context.service(service), to or 0, by=current_user(), reason=reason or why)

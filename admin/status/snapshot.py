@@ -6,7 +6,7 @@ that is unreachable is named, and leaves the rest valid. No personal data, no er
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -183,7 +183,7 @@ def _throughput(snapshot: Snapshot) -> Throughput | None:
     ends_at = None
     if state.batch and current and rate and current.scheduled > current.updated:
         remaining = current.scheduled - current.updated
-        ends_at = datetime.fromtimestamp(snapshot.at.timestamp() + remaining / rate, snapshot.at.tzinfo)
+        ends_at = snapshot.at + timedelta(seconds=remaining / rate)
     if current and rate:
         current.entities_per_second = round(rate, 1)
     entities = sum(outcome.entities for outcome in state.run.outcomes) + in_service

@@ -44,3 +44,13 @@ def launch(
         return subprocess.Popen(trampoline, **options)
 
     return _launcher.submit(start).result()
+
+
+def terminate(process: "subprocess.Popen[Any]", seconds: float) -> None:
+    """Send SIGTERM and wait for the end; kill the process if it has not ended after `seconds`."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

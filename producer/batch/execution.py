@@ -162,5 +162,6 @@ class Execution:
 
     def _publish(self, chunk_ids: AbstractSet[str], reason: PublishReason) -> PublishChunks:
         self._published |= chunk_ids
-        in_order = sorted(chunk_ids, key=lambda chunk: self.slice_of(chunk).start)
-        return PublishChunks({chunk: self.slice_of(chunk) for chunk in in_order}, self._attempt, reason)
+        slices = {chunk: self.slice_of(chunk) for chunk in chunk_ids}
+        in_order = dict(sorted(slices.items(), key=lambda item: item[1].start))
+        return PublishChunks(in_order, self._attempt, reason)

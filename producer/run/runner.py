@@ -7,7 +7,6 @@ on the other side `ack_collector.collector.Collector`.
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
 from secrets import token_hex
 
 import structlog
@@ -16,7 +15,7 @@ from producer.run.observer import RunObserver
 from producer.run.post_update import PostUpdate
 from producer.run.service_importer import ServiceImporter
 from shared.model.errors import ShutdownRequested
-from shared.model.records import Trigger
+from shared.model.records import Trigger, now
 from shared.model.services import Service
 from shared.store.operator_requests import ALL
 
@@ -81,4 +80,4 @@ class Runner:
 
 def _new_run_id() -> str:
     """Return the time of the start, in UTC, and a random part that distinguishes runs of the same second."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
+    return f"{now():%Y%m%dT%H%M%SZ}-{token_hex(3)}"

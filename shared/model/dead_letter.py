@@ -3,7 +3,7 @@
 A dead letter is personal data: it has the entity, and what the mankeli wrote about it.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from shared.model.messages import Entity, entity_id, entity_ordinal
-from shared.model.records import Record
+from shared.model.records import Record, now
 
 _SUMMARY_ERROR_MAX_CHARACTERS = 200
 _NO_ENTITY = Entity(b"null")
@@ -59,7 +59,7 @@ class DeadLetter(Record, kw_only=True):
         earlier: Self | None,
     ) -> Self:
         """Make the dead letter of an entity that failed now; `earlier` is that of its last failure, if there is one."""
-        failed_at = datetime.now(UTC)
+        failed_at = now()
         first_failed_at = (earlier.first_failed_at or earlier.failed_at) if earlier else failed_at
         return cls(
             service=service,

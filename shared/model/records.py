@@ -6,8 +6,9 @@ of an entity; `by` is the name of an operator.
 Times are UTC; JSON has the fields in camelCase. Changed only by adding fields, which older readers ignore.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -176,6 +177,16 @@ def decode(kind: type[RecordT], text: str | bytes | None) -> RecordT | None:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def decode_all(kind: type[RecordT], stored: Mapping[Any, Any]) -> dict[str, RecordT]:
+    """Decode the values of a hash, by its fields, without those that cannot be decoded."""
+    return {str(name): record for name, text in stored.items() if (record := decode(kind, text))}
+
+
+def decode_pause(text: str | None) -> AuditNote | None:
+    """Decode the note of a pause; None where there is none. One that cannot be decoded, set by hand, is a pause too."""
+    return None if text is None else decode(AuditNote, text) or AuditNote(by="unknown", at=now())
 
 
 def now() -> datetime:

@@ -8,7 +8,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from shared.config.settings import ProducerSettings
 from shared.model.errors import ConfigurationError, FetchError, ImporterError, SisuConnectionError, SisuNoResponseError
+from shared.model.records import now
 
 _READ_BYTES = 256 * 1024
 _LONGEST_SECONDS = 10**9
@@ -128,7 +128,7 @@ def retry_after_seconds(value: str | None) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(value) - now()).total_seconds())
     except (ValueError, TypeError):
         return None
 

@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared.model import keys
-from shared.model.records import AuditNote, ProcessRecord, RunRecord, ServiceHistory, decode, now
+from shared.model.records import AuditNote, ProcessRecord, RunRecord, ServiceHistory, decode, decode_all, decode_pause
 from shared.model.services import Service
 from shared.store.heartbeat import read_processes
 from shared.store.redis_client import RedisClient
@@ -61,9 +61,9 @@ async def read_import_state(client: RedisClient, services: Sequence[Service]) ->
     return ImportState(
         processes=processes,
         is_locked=bool(locked),
-        paused=None if paused is None else decode(AuditNote, paused) or AuditNote(by="unknown", at=now()),
+        paused=decode_pause(paused),
         runs=list({run.run_id: run for run in decoded}.values()),
-        histories={name: history for name, text in histories.items() if (history := decode(ServiceHistory, text))},
+        histories=decode_all(ServiceHistory, histories),
         ledgers={
             service.name: LedgerCounts(chunks, *map(_number, numbers))
             for service, numbers, chunks in zip(services, counters, outstanding, strict=True)

@@ -8,7 +8,6 @@ requesting once. Rewinds need no producer: see `rewinds.py`.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -16,7 +15,7 @@ from redis.asyncio import Redis
 
 from shared.model import keys
 from shared.model.errors import RequestConflictError
-from shared.model.records import AuditNote, RetryRequest, decode, encode, now
+from shared.model.records import AuditNote, RetryRequest, decode_all, decode_pause, encode, now
 from shared.model.services import Service
 from shared.runtime import metrics
 from shared.runtime.events import Event
@@ -29,7 +28,6 @@ ALL = frozenset({"*"})
 """All services, as the names of a run."""
 _POLL_SECONDS = 1.0
 _OUTCOME_TTL_SECONDS = 24 * 60 * 60
-_UNKNOWN = AuditNote(by="unknown", at=datetime.fromtimestamp(0, UTC))
 
 # --- the operators' side: every function raises DependencyLostError --------------------------------------------------
 
@@ -74,7 +72,7 @@ async def request_retries(client: RedisClient, subjects: Iterable[str], by: str)
 async def read_retry_requests(client: RedisClient) -> dict[str, RetryRequest]:
     """Return the requests for retries by subject, with their outcome once processed. They are kept for a day."""
     stored = await client.run("reading retry requests", lambda redis: redis.hgetall(keys.RETRY_REQUESTS))
-    return {str(subject): request for subject, text in stored.items() if (request := decode(RetryRequest, text))}
+    return decode_all(RetryRequest, stored)
 
 
 # --- the producer's side ---------------------------------------------------------------------------------------------
@@ -110,12 +108,11 @@ class OperatorRequests:
                 return paused, services, retries
 
         paused, services, retries = await self._client.run("reading operator requests", read)
-        # A pause whose note cannot be decoded, since it was set by hand, is a pause all the same.
-        self.pause = None if paused is None else decode(AuditNote, paused) or _UNKNOWN
+        self.pause = decode_pause(paused)
         metrics.PAUSED.set(self.pause is not None)
         self.requested_services = frozenset(services)
-        requests = {subject: decode(RetryRequest, text) for subject, text in retries.items()}
-        self.retries = {subject: request for subject, request in requests.items() if request and not request.outcome}
+        requests = decode_all(RetryRequest, retries)
+        self.retries = {subject: request for subject, request in requests.items() if not request.outcome}
 
     @property
     def has_pending(self) -> bool:
@@ -153,8 +150,7 @@ class OperatorRequests:
                 pipeline.expire(keys.RETRY_REQUESTS, _OUTCOME_TTL_SECONDS)
                 pipeline.hgetall(keys.RETRY_REQUESTS)
                 *_, stored = await pipeline.execute()
-            requests = [decode(RetryRequest, text) for text in stored.values()]
-            if any(each and not each.outcome for each in requests):
+            if any(not each.outcome for each in decode_all(RetryRequest, stored).values()):
                 await redis.persist(keys.RETRY_REQUESTS)  # an open request does not expire
 
         await self._client.run("keeping the outcome of a retry", write)

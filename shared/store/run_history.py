@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from redis.asyncio import Redis
 
 from shared.model import keys
-from shared.model.records import RunRecord, ServiceHistory, ServiceOutcome, decode, encode
+from shared.model.records import RunRecord, ServiceHistory, ServiceOutcome, decode, decode_all, encode
 from shared.store.redis_client import RedisClient
 
 RUNS_KEPT = 100
@@ -21,7 +21,7 @@ class RunHistoryStore:
     async def service_histories(self) -> Mapping[str, ServiceHistory]:
         """Return the history of each service that has one, by its name."""
         stored = await self._client.run("reading the history", lambda redis: redis.hgetall(keys.SERVICES))
-        return {str(name): history for name, text in stored.items() if (history := decode(ServiceHistory, text))}
+        return decode_all(ServiceHistory, stored)
 
     async def unfinished_run(self) -> RunRecord | None:
         """Return the run in progress, or the one that a dead producer left behind; None where there is none."""
