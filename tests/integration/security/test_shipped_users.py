@@ -152,5 +152,5 @@ def test_a_right_that_is_missing_is_named(restricted_nats: Server, restricted_re
         PORT="0",
     )
     assert outcome.code == 2, outcome.output
-    assert re.search(r"Redis denied (beat|hold_lock) for IMPORTER_PRO", outcome.output)
+    assert re.search(r"Redis denied (record_heartbeat|hold_lock) for IMPORTER_PRO", outcome.output)
     assert "change-me" not in outcome.output
