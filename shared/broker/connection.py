@@ -13,7 +13,6 @@ Traps that shaped it, seen with nats-py 2.16 and nats-server 2.15:
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,9 +21,9 @@ from typing import Self
 import nats.errors
 import nats.js.errors
 import structlog
-from nats.aio.client import Client
 
-from shared.broker.client_options import client_options, redacted_server_names
+from shared.broker.client_options import client_options, make_client, redacted_server_names
+from shared.broker.connection_errors import CHECK_CREDENTIALS, connection_failure, is_auth_error, summarize_error
 from shared.broker.dead_letters import DeadLetterStore
 from shared.broker.jetstream_api import JetStreamApi, translate_api_errors
 from shared.broker.streams import ensure_collector_consumer, ensure_stream, stream_configs
@@ -32,7 +31,6 @@ from shared.config.settings import CommonSettings
 from shared.model import keys
 from shared.model.errors import BrokerRejectedError, ConfigurationError, DependencyLostError, ServiceFailedError
 from shared.model.messages import HEADERS_MAX_BYTES
-from shared.runtime import tls_errors
 from shared.runtime.events import Event
 from shared.runtime.shutdown import Stop
 
@@ -46,8 +44,6 @@ _PUBLISH_DEADLINE_SECONDS = 60.0
 """How long publishing is repeated before the broker counts as unavailable, or as rejecting the message."""
 _RETRY_BACKOFF_SECONDS = 0.5
 MIN_MAX_PAYLOAD_BYTES = 32 * 1024
-_AUTH_ERRORS = ("authorization violation", "authorization failed", "authentication")
-_CHECK_CREDENTIALS = "check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
 
 
 class Broker:
@@ -59,7 +55,8 @@ class Broker:
         self._stop = stop
         self._closing = False
         self._last_error: Exception | None = None
-        self.client = Client()
+        self._was_connected = False
+        self.client = make_client(settings)
         self.jetstream = self.client.jetstream(timeout=_API_SECONDS)
         self.api = JetStreamApi(self.client, _API_SECONDS)
         self.dead_letters = DeadLetterStore(self.api)
@@ -75,6 +72,7 @@ class Broker:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await broker._connect(name)
+            broker._was_connected = True
         except (nats.errors.Error, TimeoutError, OSError) as error:
             await broker.close()
             raise DependencyLostError(
@@ -175,33 +173,17 @@ class Broker:
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         log.warning(Event.NATS_ERROR, reason=summarize_error(error))
-        if _is_auth_error(error):
-            self._stop.fail(
-                ConfigurationError(f"NATS at {self._server_names} rejected the credentials: {_CHECK_CREDENTIALS}")
-            )
-        elif reason := tls_errors.untrusted_server_reason(error):
-            self._stop.fail(
-                ConfigurationError(
-                    f"the certificate of NATS at {self._server_names} cannot be trusted: {reason}; "
-                    "NATS_CA_PATH names a private authority"
-                )
-            )
-        elif reason := tls_errors.rejected_client_reason(error):
-            self._stop.fail(
-                ConfigurationError(
-                    f"NATS at {self._server_names} rejected our certificate ({reason}): "
-                    "check NATS_CERT_PATH, NATS_KEY_PATH"
-                )
-            )
+        if failure := connection_failure(error, self._settings, was_connected=self._was_connected):
+            self._stop.fail(failure)
 
     async def _on_closed(self) -> None:
         if self._closing:
             return
         error = self.client.last_error or self._last_error
         message = f"NATS at {self._server_names} closed the connection for good: {summarize_error(error)}"
-        if _is_auth_error(error):
+        if is_auth_error(error):
             # They were valid, and were revoked or have expired: a fresh start reads the files, which may be newer.
-            message += f"; {_CHECK_CREDENTIALS}"
+            message += f"; {CHECK_CREDENTIALS}"
         self._stop.fail(DependencyLostError(message))
 
     async def _on_disconnected(self) -> None:
@@ -210,19 +192,6 @@ class Broker:
 
     async def _on_reconnected(self) -> None:
         log.info(Event.NATS_RECONNECTED)
-
-
-def summarize_error(error: Exception | None) -> str:
-    """Return an error of nats-py in one line; some have no text, and asyncio's have Python's own words."""
-    if isinstance(error, ConnectionError) and error.errno:
-        return os.strerror(error.errno)
-    text = str(error or "").strip().splitlines()
-    return f"{type(error).__name__}: {keys.redact_entity_ids(text[0])}" if text else type(error).__name__
-
-
-def _is_auth_error(error: Exception | None) -> bool:
-    text = str(error or "").lower()
-    return any(words in text for words in _AUTH_ERRORS)
 
 
 def _publish_error(subject: str, error: Exception) -> ServiceFailedError | DependencyLostError:
