@@ -115,7 +115,6 @@ class BatchImporter:
                 raise  # what is on the channel now belongs to another execution
             except ServiceFailedError:
                 await self._publisher.purge_chunks(batch.service)
-                log.warning(Event.CHUNKS_PURGED)
                 raise
             finally:
                 self._in_flight = None

@@ -98,6 +98,8 @@ class Event(StrEnum):
     """Mankelis failed on chunks; their halves were published."""
     CHUNKS_PURGED = "chunks_purged"
     """An execution was given up; what the broker still held of it was removed."""
+    CHUNK_PURGE_FAILED = "chunk_purge_failed"
+    """An execution was given up, and what the broker holds of it could not be removed: mankelis discard it as stale."""
     DEAD_LETTERS_PUBLISHED = "dead_letters_published"
     """Entities of a batch were kept as dead letters."""
     DEAD_LETTER_RETRIED = "dead_letter_retried"
