@@ -23,10 +23,11 @@ import nats.js.errors
 import structlog
 
 from shared.broker.client_options import client_options, make_client, redacted_server_names
+from shared.broker.collector_consumer import ensure_collector_consumer
 from shared.broker.connection_errors import CHECK_CREDENTIALS, connection_failure, is_auth_error, summarize_error
 from shared.broker.dead_letters import DeadLetterStore
 from shared.broker.jetstream_api import JetStreamApi, translate_api_errors
-from shared.broker.streams import ensure_collector_consumer, ensure_stream, stream_configs
+from shared.broker.streams import MissingSubjectsError, Note, ensure_stream, stream_configs
 from shared.config.settings import CommonSettings
 from shared.model import keys
 from shared.model.errors import BrokerRejectedError, ConfigurationError, DependencyLostError, ServiceFailedError
@@ -49,26 +50,33 @@ MIN_MAX_PAYLOAD_BYTES = 32 * 1024
 class Broker:
     """A connection to NATS and the project's streams on it. Made by `connect`."""
 
-    def __init__(self, settings: CommonSettings, channels: Sequence[str], stop: Stop) -> None:
+    def __init__(self, settings: CommonSettings, channels: Sequence[str], stop: Stop, *, add_subjects: bool) -> None:
         self._settings = settings
         self._streams = stream_configs(channels, settings.nats_replicas)
+        self._add_subjects = add_subjects
+        self._noted: set[Note] = set()
         self._stop = stop
         self._closing = False
         self._last_error: Exception | None = None
         self._was_connected = False
         self.client = make_client(settings)
-        self.jetstream = self.client.jetstream(timeout=_API_SECONDS)
         self.api = JetStreamApi(self.client, _API_SECONDS)
+        self.jetstream = self.api.jetstream
         self.dead_letters = DeadLetterStore(self.api)
 
     @classmethod
-    async def connect(cls, settings: CommonSettings, channels: Sequence[str], name: str, stop: Stop) -> Self:
+    async def connect(
+        cls, settings: CommonSettings, channels: Sequence[str], name: str, stop: Stop, *, add_subjects: bool = True
+    ) -> Self:
         """Connect as `name`, and create the streams for `channels` where they are missing.
+
+        `add_subjects`: add channels that an existing stream lacks. One that cannot be added is logged, and publishing
+        on it is rejected.
 
         Blocks for at most half a minute. Raises DependencyLostError or ConfigurationError; later on, a connection that
         is closed for good is reported to `stop`.
         """
-        broker = cls(settings, channels, stop)
+        broker = cls(settings, channels, stop, add_subjects=add_subjects)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await broker._connect(name)
@@ -83,7 +91,10 @@ class Broker:
                 f"NATS at {broker._server_names} has a max_payload of {broker.client.max_payload} bytes: "
                 f"{MIN_MAX_PAYLOAD_BYTES} are the minimum, or hardly an entity would fit into a message"
             )
-        await broker.ensure_streams()
+        try:
+            await broker.ensure_streams()
+        except MissingSubjectsError as error:
+            log.error(Event.STREAM_SUBJECTS_MISSING, reason=str(error))
         return broker
 
     async def _connect(self, name: str) -> None:
@@ -118,18 +129,27 @@ class Broker:
     async def ensure_streams(self) -> None:
         """Create what is missing of the streams and the collectors' consumer.
 
-        Raises ConfigurationError where a stream is configured otherwise, DependencyLostError without a reply.
+        Raises ConfigurationError where one is configured otherwise, DependencyLostError without a reply, and, once all
+        else is there, MissingSubjectsError where a subject could not be added.
         """
+        missing: MissingSubjectsError | None = None
         for config in self._streams:
-            await ensure_stream(self.jetstream, config)
-        await ensure_collector_consumer(self.jetstream)
+            try:
+                notes = await ensure_stream(self.api, config, add_subjects=self._add_subjects)
+            except MissingSubjectsError as error:
+                missing = error
+            else:
+                self._log_once(notes)
+        await ensure_collector_consumer(self.api)
+        if missing:
+            raise missing
 
     async def publish(self, stream: str, subject: str, payload: bytes, message_id: str) -> None:
         """Publish, and return once the broker has confirmed that `stream` holds the message.
 
         What is not confirmed is repeated under the same `message_id`, which the broker drops if it has it already.
         Blocks for at most about a minute, then raises BrokerRejectedError if the broker replied, else
-        DependencyLostError. Where the stream is missing, it is created: raises as `ensure_streams`.
+        DependencyLostError. Where the stream is missing, it is created.
         """
         deadline = time.monotonic() + _PUBLISH_DEADLINE_SECONDS
         while True:
@@ -145,13 +165,26 @@ class Broker:
                 if time.monotonic() >= deadline or self.client.is_closed:
                     raise _publish_error(subject, error) from error
                 if isinstance(error, nats.js.errors.NoStreamResponseError) and self.client.is_connected:
-                    await self.ensure_streams()  # the broker lost its store
+                    await self._restore_streams(subject)
                 log.warning(
                     Event.PUBLISH_RETRIED, subject=keys.redact_entity_ids(subject), reason=summarize_error(error)
                 )
                 await asyncio.sleep(_RETRY_BACKOFF_SECONDS)
             else:
                 return
+
+    async def _restore_streams(self, subject: str) -> None:
+        """Create what the broker lost with its store. Raises BrokerRejectedError where that does not help `subject`.
+
+        Another configuration than at the start ends nothing but the service: it may be corrected before the next run.
+        """
+        try:
+            await self.ensure_streams()
+        except ConfigurationError as error:
+            raise BrokerRejectedError(str(error)) from error
+        except MissingSubjectsError as error:
+            if subject in error.subjects:
+                raise
 
     async def purge(self, subject: str, *, keep: int = 0) -> None:
         """Remove what the work queue still holds on a subject, except for the newest `keep` messages.
@@ -167,6 +200,12 @@ class Broker:
         self._closing = True
         with suppress(nats.errors.Error, TimeoutError, OSError):
             await self.client.close()
+
+    def _log_once(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                log.log(note.level, note.event, stream=note.stream, **note.fields)
 
     # --- what the client reports -------------------------------------------------------------------------------------
 

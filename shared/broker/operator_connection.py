@@ -63,7 +63,7 @@ class OperatorConnection:
     @property
     def max_payload_bytes(self) -> int:
         """The server's `max_payload`, as announced."""
-        return int(self._client.max_payload)
+        return self.api.max_payload_bytes
 
     @property
     def max_message_bytes(self) -> int:
@@ -72,8 +72,7 @@ class OperatorConnection:
 
     async def read_stream_statuses(self, channels: Sequence[str], replicas: int) -> list[StreamStatus]:
         """Compare the three streams with their required configuration. Raises DependencyLostError."""
-        jetstream = self._client.jetstream(timeout=5)
-        return [await read_stream_status(jetstream, wanted) for wanted in stream_configs(channels, replicas)]
+        return [await read_stream_status(self.api, wanted) for wanted in stream_configs(channels, replicas)]
 
     async def denied_permissions(self, subjects: Sequence[str], inbox: str) -> DeniedPermissions:
         """Find out what this user may not do, without doing it: see `permission_probe.probe`."""
