@@ -40,6 +40,7 @@ log = structlog.get_logger()
 _START_SECONDS = 30.0
 """How long a first connection is attempted."""
 _API_SECONDS = 10.0
+_CLOSE_SECONDS = 3.0
 _PUBLISH_TIMEOUT_SECONDS = 5.0
 _PUBLISH_DEADLINE_SECONDS = 60.0
 """How long publishing is repeated before the broker counts as unavailable, or as rejecting the message."""
@@ -198,8 +199,10 @@ class Broker:
     async def close(self) -> None:
         """Close the connection, without draining it."""
         self._closing = True
+        # With a limit: nats-py waits for a TLS connection that failed to be closed, which does not happen.
         with suppress(nats.errors.Error, TimeoutError, OSError):
-            await self.client.close()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.client.close()
 
     def _log_once(self, notes: Sequence[Note]) -> None:
         for note in notes:
