@@ -46,6 +46,9 @@ class ServiceFailedError(ImporterError):
 class FetchError(ServiceFailedError):
     """SISU returned no usable response, after all attempts that could help."""
 
+    timed_out = False
+    """Whether the last attempt took all the time that it may."""
+
 
 class SisuNoResponseError(FetchError):
     """A request got no response in time, or the connection broke: it says nothing about other services."""

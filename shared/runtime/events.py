@@ -77,7 +77,10 @@ class Event(StrEnum):
     SERVICE_FAILED = "service_failed"
     """A service could not continue in this run; its ordinal stays where it was."""
     SERVICE_FORBIDDEN = "service_forbidden"
-    """SISU returned 403: the service is skipped until the process restarts."""
+    """SISU returned 403: these credentials may not read the service. The next run tries it again."""
+    SISU_BEHIND = "sisu_behind"
+    """SISU has nothing after `greatest_ordinal`, which is before our `ordinal`: if it was restored from a backup, use
+    `importer rewind`, or changes up to our ordinal are never imported."""
     SERVICE_RESTARTED = "service_restarted"
     """The ledger or the ordinal changed under an execution; the service continues from the ordinal in Redis."""
     SERVICE_SKIPPED = "service_skipped"

@@ -1,6 +1,6 @@
 """Find where entities begin and end in bytes that no JSON parser accepts, and which of them are unreadable. Pure.
 
-Only a page that the strict parser rejected is scanned, so this may be slow: some 20 MB a second. It tracks strings,
+Only a page that the strict parser rejected is scanned, so this may be slow: a few megabytes a second. It tracks strings,
 escapes and brackets at byte level, and nothing else: in UTF-8, valid or not, the bytes of quotation marks, backslashes
 and brackets are never part of another character.
 """
@@ -103,11 +103,14 @@ def is_too_deep(element: bytes) -> bool:
     """Return whether valid JSON is nested deeper than MAX_DEPTH. Takes microseconds for what is not."""
     if element.count(b"[") + element.count(b"{") <= MAX_DEPTH:
         return False
-    brackets, before = element.translate(None, _NOT_BRACKETS), b""
-    # Each step removes the innermost pairs; what n pairs can hold is not nested deeper than n.
-    while len(brackets) > 2 * MAX_DEPTH and brackets != before:
-        brackets, before = brackets.replace(b"[]", b"").replace(b"{}", b""), brackets
-    return len(brackets) > 2 * MAX_DEPTH and _depth(element) > MAX_DEPTH
+    brackets, levels = element.translate(None, _NOT_BRACKETS), 0
+    # Removing the innermost pairs lowers the depth by two levels at most, and n pairs are n levels at most.
+    while len(brackets) // 2 + levels > MAX_DEPTH:
+        fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if fewer == brackets or levels > MAX_DEPTH:
+            return _depth(element) > MAX_DEPTH
+        brackets, levels = fewer, levels + 2
+    return False
 
 
 def _depth(element: bytes) -> int:

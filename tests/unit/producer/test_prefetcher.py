@@ -24,6 +24,7 @@ class FakeSisu:
     def __init__(self) -> None:
         self.requests: list[tuple[str, int]] = []
         self.limits: list[int] = []
+        self.attempts: list[int | None] = []
         self.cancelled: list[tuple[str, int]] = []
         self.errors: dict[tuple[str, int], Exception] = {}
         self.max_limit = 10**6
@@ -32,8 +33,9 @@ class FakeSisu:
         self.may_respond = asyncio.Event()
         self.open_requests = self.max_open_requests = 0
 
-    async def fetch(self, service: Service, since: int, limit: int) -> Batch:
+    async def fetch(self, service: Service, since: int, limit: int, *, attempts: int | None) -> Batch:
         """Record the request, and return a batch or raise the error for it."""
+        self.attempts.append(attempts)
         self.limits.append(limit)
         request = (service.name, since)
         self.requests.append(request)
