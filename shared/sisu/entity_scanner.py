@@ -1,8 +1,8 @@
 """Find where entities begin and end in bytes that no JSON parser accepts, and which of them are unreadable. Pure.
 
-Only a page that the strict parser rejected is scanned, so this may be slow: a few megabytes a second. It tracks strings,
-escapes and brackets at byte level, and nothing else: in UTF-8, valid or not, the bytes of quotation marks, backslashes
-and brackets are never part of another character.
+Only a page that the strict parser rejected is scanned, so this may be slow: a few megabytes a second. It tracks
+strings, escapes and brackets at byte level, and nothing else: in UTF-8, valid or not, the bytes of quotation marks,
+backslashes and brackets are never part of another character.
 """
 
 import re

@@ -76,8 +76,7 @@ class Requester:
         return Request(service, "GET", f"{self._settings.kori_public_api_url}{path}", {}, None)
 
     def send(self, request: Request, attempt: Attempt) -> bytes:
-        """Send a request and return the body of a 200. Blocks; raises TransientError, or what
-        `SisuClient.fetch` raises.
+        """Send a request and return the body of a 200. Blocks; raises TransientError, or as `SisuClient.fetch`.
 
         Where a connection breaks that an earlier request left open, and before a response, a new one is made at once.
         """
