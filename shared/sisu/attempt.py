@@ -1,7 +1,8 @@
 """One attempt at SISU: it runs in a thread of its own, and is ended from outside by closing its socket.
 
 `requests` blocks, and its time-outs are between two bytes: a server that drips a byte now and then, be it of headers,
-of `100 Continue` or of empty blocks of gzip, meets none of them. So whoever waits for an attempt has the deadline.
+of `100 Continue` or of empty blocks of gzip, meets none of them. The waiting coroutine therefore enforces the
+deadline.
 """
 
 import asyncio
