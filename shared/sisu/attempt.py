@@ -94,5 +94,6 @@ async def run_attempt(attempt: Attempt, work: Callable[[], T], timeout_seconds: 
     try:
         async with asyncio.timeout(timeout_seconds):
             return await done
-    finally:
+    except (TimeoutError, asyncio.CancelledError):
         attempt.end()
+        raise
