@@ -11,7 +11,7 @@ from shared.model import keys
 from shared.model.batch import Batch
 from shared.model.dead_letter import DeadLetter, DeadLetterReason
 from shared.model.errors import DependencyLostError
-from shared.model.messages import encode_chunk, encode_post_update, entity_id
+from shared.model.messages import chunk_headers, encode_chunk, encode_post_update, entity_id
 from shared.model.services import Service
 from shared.runtime.events import Event
 from shared.runtime.tasks import run_concurrently
@@ -42,6 +42,7 @@ class Publisher:
                 channel,
                 encode_chunk(execution, chunk_id, batch.entities[part.start : part.stop]),
                 keys.message_id(execution, chunk_id, publish.attempt),
+                chunk_headers(execution, chunk_id),
             )
             for chunk_id, part in publish.chunks.items()
         )

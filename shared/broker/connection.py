@@ -14,7 +14,7 @@ Traps that shaped it, seen with nats-py 2.16 and nats-server 2.15:
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -145,7 +145,9 @@ class Broker:
         if missing:
             raise missing
 
-    async def publish(self, stream: str, subject: str, payload: bytes, message_id: str) -> None:
+    async def publish(
+        self, stream: str, subject: str, payload: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Publish, and return once the broker has confirmed that `stream` holds the message.
 
         What is not confirmed is repeated under the same `message_id`, which the broker drops if it has it already.
@@ -159,7 +161,7 @@ class Broker:
                     subject,
                     payload,
                     stream=stream,
-                    headers={"Nats-Msg-Id": message_id},
+                    headers={**(headers or {}), "Nats-Msg-Id": message_id},
                     timeout=_PUBLISH_TIMEOUT_SECONDS,
                 )
             except (nats.errors.Error, TimeoutError, OSError) as error:

@@ -10,6 +10,8 @@ from hashlib import sha256
 import msgspec
 import orjson
 
+from shared.model import keys
+
 Entity = msgspec.Raw
 """One entity: its JSON text as SISU wrote it, UTF-8. `len` is its size in bytes."""
 
@@ -49,6 +51,11 @@ def encode_chunk(execution: str, chunk_id: str, entities: Sequence[Entity]) -> b
     parts[0] = head.encode() + bytes(parts[0])
     parts[-1] = bytes(parts[-1]) + b"]}"
     return b",".join(parts)
+
+
+def chunk_headers(execution: str, chunk_id: str) -> dict[str, str]:
+    """Return the headers by which a mankeli reports a chunk whose body it cannot parse, such as one with ``1e400``."""
+    return {keys.EXECUTION_HEADER: execution, keys.CHUNK_HEADER: chunk_id}
 
 
 def encode_post_update(run_id: str) -> bytes:

@@ -139,8 +139,10 @@ class Event(StrEnum):
     FEEDBACK_FAILED = "feedback_failed"
     """A single entity was rejected by a mankeli."""
     FEEDBACK_DUPLICATE = "feedback_duplicate"
-    """Feedback on a chunk that is settled or split already; it changes nothing."""
+    """Feedback on a chunk that is settled or split already; it changes nothing. At most one line a second; `count` is
+    the number of messages, and the other fields are of the last one."""
     FEEDBACK_STALE = "feedback_stale"
-    """Feedback of an execution that is not the current one; it changes nothing."""
+    """Feedback of an execution that is not the current one; it changes nothing. `count` as for `feedback_duplicate`."""
     FEEDBACK_INVALID = "feedback_invalid"
-    """Feedback that breaks the contract, for the reason given; it changes nothing."""
+    """Feedback that breaks the contract, for the reason given; it changes nothing. At most one line a second for each
+    reason; `count` is the number of messages."""

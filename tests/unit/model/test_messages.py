@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.model import keys
 from shared.model.dead_letter import DeadLetter, DeadLetterReason
-from shared.model.messages import ENVELOPE_MAX_BYTES, Entity, encode_chunk, encode_post_update, entity_id
+from shared.model.messages import (
+    ENVELOPE_MAX_BYTES,
+    HEADERS_MAX_BYTES,
+    Entity,
+    chunk_headers,
+    encode_chunk,
+    encode_post_update,
+    entity_id,
+)
 
 EXECUTION = "9f" * 12
 MIN_MAX_BYTES = 28 * 1024
@@ -36,6 +45,20 @@ def test_a_chunk_has_exactly_these_bytes() -> None:
         b'{"executionHash":"9f9f9f9f9f9f9f9f9f9f9f9f","chunkId":"3.0","entities":'
         b'[{"id":"a","x":1.0},{ "id" : "\\u00e4" }]}'
     )
+
+
+def test_the_headers_of_a_chunk_are_exactly_these() -> None:
+    """The headers repeat the execution and the chunk of the body."""
+    assert chunk_headers(EXECUTION, "3.0") == {"Importer-Execution": EXECUTION, "Importer-Chunk": "3.0"}
+
+
+def test_the_room_for_headers_suffices() -> None:
+    """The longest headers of a chunk take a small part of the room that is left for them."""
+    longest = "9" * 9 + ".1" * 40
+    headers = chunk_headers(EXECUTION, longest) | {"Nats-Msg-Id": keys.message_id(EXECUTION, longest, 999_999)}
+    expected = {"Nats-Expected-Stream": keys.CHUNK_STREAM}  # what nats-py adds
+    text = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in (headers | expected).items()) + "\r\n"
+    assert len(text) < HEADERS_MAX_BYTES // 8
 
 
 def test_a_chunk_is_the_json_of_the_contract() -> None:
