@@ -102,9 +102,7 @@ DRIPS: dict[str, Callable[[], Iterator[bytes]]] = {
     "a chunk's size": lambda: itertools.chain(
         [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"], itertools.repeat(b"0")
     ),
-    "empty blocks": lambda: itertools.chain(
-        [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"], empty_blocks()
-    ),
+    "empty blocks": lambda: itertools.chain([b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"], empty_blocks()),
     "spaces": lambda: itertools.chain([b"HTTP/1.1 200 OK\r\n\r\n"], itertools.repeat(b" ")),
 }
 

@@ -94,7 +94,7 @@ async def test_a_second_address_is_tried_in_time(monkeypatch: pytest.MonkeyPatch
     """The first address of a host swallows packets: the second one is tried within one attempt."""
     resolve = socket.getaddrinfo
 
-    def two(host: str, port: int, *args: object, **kwargs: object) -> list[object]:
+    def two(host: str, port: int, *_args: object, **_kwargs: object) -> list[object]:
         (found, *_) = resolve("127.0.0.1", port, type=socket.SOCK_STREAM)
         return [(*found[:4], full.getsockname()), found] if host == "sisu.test" else [found]
 
@@ -155,5 +155,7 @@ async def test_a_rejected_certificate_fails_the_services_with_credentials(tmp_pa
     with SisuSimulator(size=60, tls=tls) as sisu:
         # TLS 1.3 tells the client only after it has sent its request, and a reset may overtake that.
         client = client_of(sisu, attempts=6, sis_ca_path=tmp_path / "ca.pem", **own)
-        with pytest.raises(SisuUnauthorizedError, match=r"rejected our certificate \(.*\): check KEY_PATH and CERT_PATH"):
+        with pytest.raises(
+            SisuUnauthorizedError, match=r"rejected our certificate \(.*\): check KEY_PATH and CERT_PATH"
+        ):
             await client.fetch(PERSON, 0)
