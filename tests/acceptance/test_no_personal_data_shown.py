@@ -96,7 +96,7 @@ class Shown:
     def retry(self, subjects: list[str]) -> list[RetryRequest]:
         """Have dead letters sent again, as an operator does, and wait for what comes of it."""
         answer = self.ask("/api/dead-letters/retry", {"subjects": subjects}, token=SECRETS["page"])
-        assert (answer.status_code, answer.text) == (200, '{"done":true}')
+        assert (answer.status_code, answer.text) == (200, '{"ok":true}')
 
         def outcomes() -> list[RetryRequest]:
             notes = [decode(RetryRequest, text) for text in self.redis.hgetall(keys.RETRY_REQUESTS).values()]
