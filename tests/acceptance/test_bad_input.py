@@ -234,7 +234,7 @@ def test_refused_by_sisu(nats_uri: str, redis_uri: str) -> None:
     """A 401 fails every service with these credentials after one request, with the reason for each."""
     with SisuSimulator(size=100, credentials=Credentials(token="right")) as sisu:
         addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
-        outcome = run(*PRODUCER, **variables(**addresses, PROXY_TOKEN=SECRET))
+        outcome = run(*PRODUCER, **variables(**addresses, SERVICES="PERSON,PLAN", PROXY_TOKEN=SECRET))
         assert outcome.code == 1, outcome.output
         failed = {event["service"]: event["reason"] for event in outcome.events if event["event"] == "service_failed"}
         reason = f"SISU at {sisu.uri} rejected the credentials (401): check PROXY_TOKEN"
