@@ -35,12 +35,13 @@ bench: $(READY)
 mutate: $(READY)
 	$(BIN)/python -m tests.mutation
 
-# Format, lint, types, and the layers (the contracts under [tool.importlinter] in pyproject.toml).
+# Format, lint, types, the layers (the contracts under [tool.importlinter] in pyproject.toml), and the vocabulary.
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit/project/test_vocabulary.py
 
 # After a change of the dependencies in pyproject.toml: the lock file, for every supported Python. UPGRADE=1 also renews
 # the versions. Needs uv on the path.

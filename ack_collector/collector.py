@@ -17,6 +17,7 @@ from ack_collector.feedback import (
     parse_feedback,
     parse_object,
 )
+from ack_collector.feedback_log import FeedbackLog
 from shared.broker.feedback_subscription import FeedbackSubscription, Received
 from shared.model import keys
 from shared.model.ledger_state import FeedbackResult, SettleReply
@@ -30,6 +31,7 @@ from shared.store.scripts import Scripts
 log = structlog.get_logger()
 
 _IDLE_SECONDS = 1.0
+_CHANGES_NOTHING = ("DUPLICATE", "STALE")
 _EVENTS: Mapping[FeedbackResult, tuple[int, Event]] = {
     "SETTLED": (logging.DEBUG, Event.FEEDBACK_SETTLED),
     "SPLIT": (logging.INFO, Event.FEEDBACK_SPLIT),
@@ -50,6 +52,7 @@ class Collector:
         self._scripts = scripts
         self._post_update_flag = PostUpdateFlag(scripts)
         self._stop = stop
+        self._log = FeedbackLog()
         self.processed = 0
         """Messages processed since the start."""
         metrics.init_series(metrics.FEEDBACK, [*_EVENTS, "MISMATCH"])
@@ -57,8 +60,12 @@ class Collector:
 
     async def run(self) -> None:
         """Collect until shutdown; messages in hand are finished first. Raises ProcessError."""
-        while not self._stop.requested:
-            await self.collect(await self._subscription.receive(_IDLE_SECONDS))
+        try:
+            while not self._stop.requested:
+                await self.collect(await self._subscription.receive(_IDLE_SECONDS))
+                self._log.flush()
+        finally:
+            self._log.flush(at_once=True)
 
     async def collect(self, messages: Sequence[Received]) -> None:
         """Process some messages, in any order: the order of feedback has no meaning. Raises ProcessError.
@@ -89,7 +96,7 @@ class Collector:
             await self._finish_post_update(message.data)
             await message.acknowledge()
         except InvalidFeedbackError as error:
-            await _terminate(message, error.reason)
+            await self._terminate(message, error.reason)
         return None
 
     async def _settle_all(self, stored: Sequence[tuple[Received, Feedback]]) -> list[SettleReply]:
@@ -111,11 +118,21 @@ class Collector:
         metrics.FEEDBACK.labels(result).inc()
         metrics.FEEDBACK_LAG_SECONDS.observe(message.age_seconds())
         if result == "MISMATCH":
-            await _terminate(message, InvalidFeedbackReason.MISMATCH)
+            await self._terminate(message, InvalidFeedbackReason.MISMATCH)
             return
         level, event = _EVENTS[result]
-        log.log(level, event, channel=feedback.channel, execution=feedback.execution, chunk=feedback.chunk_id)
+        fields = {"channel": feedback.channel, "execution": feedback.execution, "chunk": feedback.chunk_id}
+        if result in _CHANGES_NOTHING:
+            self._log.add(event, level=level, **fields)
+        else:
+            log.log(level, event, **fields)
         await message.acknowledge()
+
+    async def _terminate(self, message: Received, reason: InvalidFeedbackReason) -> None:
+        """Terminate a message that can never count, and log why, but not what it contained."""
+        metrics.FEEDBACK_INVALID.labels(reason).inc()
+        self._log.add(Event.FEEDBACK_INVALID, reason=reason, subject=message.subject)
+        await message.terminate()
 
     async def _finish_post_update(self, data: bytes) -> None:
         """Note that the post-update has finished, successfully or not: the next run may start another."""
@@ -124,10 +141,3 @@ class Collector:
             raise InvalidFeedbackError(InvalidFeedbackReason.SUCCESS)
         await self._post_update_flag.clear()
         log.info(Event.POST_UPDATE_FINISHED, success=succeeded)
-
-
-async def _terminate(message: Received, reason: InvalidFeedbackReason) -> None:
-    """Terminate a message that can never count, and log why, but not what it contained."""
-    metrics.FEEDBACK_INVALID.labels(reason).inc()
-    log.warning(Event.FEEDBACK_INVALID, reason=reason, subject=message.subject)
-    await message.terminate()

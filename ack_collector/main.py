@@ -39,7 +39,9 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
     async with AsyncExitStack() as stack:
         redis = await connect_redis(settings.redis_uri.get_secret_value(), settings.redis_tls())
         stack.push_async_callback(redis.close)
-        broker = await Broker.connect(settings, [service.channel for service in services], "ack_collector", stop)
+        channels = [service.channel for service in services]
+        # Its user may not change streams, and feedback does not depend on a channel that the producer will add.
+        broker = await Broker.connect(settings, channels, "ack_collector", stop, add_subjects=False)
         stack.push_async_callback(broker.close)
         subscription = FeedbackSubscription(broker)
         metrics.FEEDBACK_CONSUMER_UP.set_function(lambda: subscription.is_alive)

@@ -115,6 +115,9 @@ def _stream_finding(status: StreamStatus) -> Finding:
         return Finding(subject=subject, result="warning", text=text)
     if status.mismatches:
         return Finding(subject=subject, result="error", text="; ".join(status.mismatches))
+    if status.missing_subjects:
+        text = f"lacks {', '.join(status.missing_subjects)}: the producer adds them when it starts"
+        return Finding(subject=subject, result="warning", text=text)
     if status.max_age_seconds:
         text = f"drops messages after {status.max_age_seconds:g} s (max_age), processed or not: set it to 0"
         return Finding(subject=subject, result="warning", text=text)

@@ -74,10 +74,31 @@ def _between_batches(snapshot: Snapshot, state: ProducerState, timezone: ZoneInf
         )
     if state.phase == "idle":
         when = f"; the next run starts at {_clock(state.next_run_at, timezone)}" if state.next_run_at else ""
-        return _healthy("idle", f"No run is in progress{when}.")
+        return _after_run(snapshot, when) or _healthy("idle", f"No run is in progress{when}.")
     if state.phase == "retrying":
         return _healthy("retrying", "Dead letters are being sent again.")
     return _healthy("fetching", f"Fetching {state.service or 'changes'} from SISU.")
+
+
+def _after_run(snapshot: Snapshot, when: str) -> Diagnosis | None:
+    """Return why the last run was incomplete; None where it was not, or was only interrupted."""
+    last = snapshot.runs[0] if snapshot.runs else None
+    if last is None or last.complete is not False:
+        return None
+    # A failure explains what was skipped after it.
+    unsettled = [
+        outcome
+        for result in ("failed", "forbidden", "skipped")
+        for outcome in last.outcomes
+        if outcome.result == result
+    ]
+    if not unsettled:
+        return None
+    return _problem(
+        "run_incomplete",
+        f"The last run was incomplete: {pluralize(len(unsettled), 'service')} not settled{when}.",
+        unsettled[0].reason or "",
+    )
 
 
 def _diagnose_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Diagnosis:

@@ -73,7 +73,7 @@ class MankeliOptions:
 
 
 class RejectedError(Exception):
-    """This mankeli was told to fail on this chunk."""
+    """This mankeli cannot parse this chunk, or was told to fail on it."""
 
 
 class CurrentExecution:
@@ -172,7 +172,7 @@ class Mankeli:
             return
 
     async def _handle_chunk(self, message: Msg) -> None:
-        chunk = msgspec.json.decode(message.data, type=_Chunk)
+        chunk, parse_error = _parse_chunk(message)
         if not await self._current.matches(chunk.executionHash):
             await message.ack()
             return
@@ -185,7 +185,7 @@ class Mankeli:
             "channel": message.subject,
         }
         try:
-            self._reject_if_told_to(chunk, number)
+            self._reject(chunk, number, parse_error)
             await self._store_chunk(chunk, self._services[message.subject])
             feedback |= {"status": "OK", "amount": len(chunk.entities)}
         except Exception as error:  # noqa: BLE001 - every error in a chunk is reported
@@ -205,7 +205,10 @@ class Mankeli:
             entities=chunk.entities,
         )
 
-    def _reject_if_told_to(self, chunk: _Chunk, number: int) -> None:
+    def _reject(self, chunk: _Chunk, number: int, parse_error: Exception | None) -> None:
+        """Raise where the chunk could not be parsed, or where this mankeli was told to fail."""
+        if parse_error:
+            raise RejectedError("it cannot be parsed") from parse_error
         options = self._options
         if options.fail_all or (options.fail_every and number % options.fail_every == 0):
             raise RejectedError("told to fail")
@@ -229,3 +232,12 @@ class Mankeli:
         await asyncio.to_thread(self._store.post_update, orjson.loads(message.data)["runId"])
         await self._jetstream.publish(keys.POST_UPDATE_FINISH_SUBJECT, orjson.dumps({"success": True}))
         await message.ack()
+
+
+def _parse_chunk(message: Msg) -> tuple[_Chunk, Exception | None]:
+    """Return a chunk; one that cannot be parsed is known by its headers, has no entities, and comes with the error."""
+    try:
+        return msgspec.json.decode(message.data, type=_Chunk), None
+    except (msgspec.DecodeError, RecursionError) as error:
+        headers = message.headers or {}
+        return _Chunk(headers.get(keys.EXECUTION_HEADER, ""), headers.get(keys.CHUNK_HEADER, ""), []), error

@@ -35,6 +35,8 @@ class FaultKind(StrEnum):
     EMPTY_PAGE = "empty_page"
     """No entities, but hasMore; with `progress` the ordinal advances, but passes no entity. When there is no ordinal
     left before the next entity (after some such pages in a row) the response is the right one."""
+    IDLE_PAGE = "idle_page"
+    """No entities and no more of them, with any greatestOrdinal [ordinal]."""
     NO_PROGRESS = "no_progress"
     """Entities and hasMore, but greatestOrdinal stays at `since`."""
     ORDINAL_BACK = "ordinal_back"
@@ -83,6 +85,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pause_seconds: float = 0.01
     honest_length: bool = True
     progress: bool = True
+    ordinal: int | None = None
     factor: int = 2
 
     def applies_to(self, service: Service) -> bool:

@@ -64,7 +64,7 @@ def _export(backend: SisuBackend, service: Service, query: str, fault: Fault | N
     page = backend.page(service.name, since, max_entities, inclusive=kind is FaultKind.INCLUSIVE)
     if fault:
         page = _corrupted_page(backend, service, since, page, fault)
-    ordinal = _ordinal(page.greatest_ordinal, since, kind)
+    ordinal = _ordinal(page.greatest_ordinal, since, fault)
     head, tail = (b'{"content":[', b"]}") if kind is FaultKind.NOT_A_LIST else (b"[", b"]")
     has_more = b"true" if page.has_more else b"false"
     body = _joined(b'{"entities":' + head, page.bodies, b'%s,"hasMore":%s%s}' % (tail, has_more, ordinal))
@@ -86,6 +86,8 @@ def _corrupted_page(backend: SisuBackend, service: Service, since: int, page: Pa
         if fault.progress and not room:
             return page
         return Page([], since + fault.progress, has_more=True)
+    if fault.kind is FaultKind.IDLE_PAGE:
+        return Page([], since, has_more=False)
     if fault.kind is FaultKind.NO_PROGRESS:
         return Page(page.bodies, since, has_more=True)
     if fault.kind is FaultKind.TWICE:
@@ -93,9 +95,12 @@ def _corrupted_page(backend: SisuBackend, service: Service, since: int, page: Pa
     return page
 
 
-def _ordinal(greatest: int, since: int, kind: FaultKind | None) -> bytes:
+def _ordinal(greatest: int, since: int, fault: Fault | None) -> bytes:
+    kind = fault.kind if fault else None
     if kind is FaultKind.ORDINAL_MISSING:
         return b""
+    if fault and kind is FaultKind.IDLE_PAGE:
+        return b',"greatestOrdinal":' + orjson.dumps(fault.ordinal)
     values: dict[FaultKind | None, bytes] = {
         FaultKind.ORDINAL_BACK: b"%d" % (since - 1),
         FaultKind.ORDINAL_NULL: b"null",

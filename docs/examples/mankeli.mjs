@@ -37,7 +37,8 @@ while (true) {
     consumer = await attach().catch(() => pause(1000, consumer))
     continue
   }
-  const { executionHash, chunkId, entities } = message.json()
+  const executionHash = message.headers?.get('Importer-Execution')
+  const chunkId = message.headers?.get('Importer-Chunk')
 
   // Discard a chunk of an obsolete execution: its changes are sent again in a later one.
   if (executionHash !== (await current.get('CURRENT_EXECUTION_HASH'))) {
@@ -45,8 +46,10 @@ while (true) {
     continue
   }
 
+  // The headers, not the body: a chunk that cannot be parsed must be reported like one that cannot be stored.
   let feedback
   try {
+    const { entities } = message.json()
     await store(entities)
     feedback = { status: 'OK', executionHash, chunkId, channel, amount: entities.length }
   } catch (error) {

@@ -35,17 +35,20 @@ async def main() -> None:
         except nats.errors.TimeoutError:  # no message, or the consumer is gone: create it
             await jetstream.add_consumer("IMPORTER", config)
             continue
-        chunk = orjson.loads(message.data)
+        headers = message.headers or {}
+        execution, chunk_id = headers.get("Importer-Execution"), headers.get("Importer-Chunk")
 
         # Discard a chunk of an obsolete execution: its changes are sent again in a later one.
-        if chunk["executionHash"] != await current.get("CURRENT_EXECUTION_HASH"):
+        if execution != await current.get("CURRENT_EXECUTION_HASH"):
             await message.ack()
             continue
 
-        feedback = {"executionHash": chunk["executionHash"], "chunkId": chunk["chunkId"], "channel": CHANNEL}
+        # The headers, not the body: a chunk that cannot be parsed must be reported like one that cannot be stored.
+        feedback = {"executionHash": execution, "chunkId": chunk_id, "channel": CHANNEL}
         try:
-            await store(chunk["entities"])
-            feedback |= {"status": "OK", "amount": len(chunk["entities"])}
+            entities = orjson.loads(message.data)["entities"]
+            await store(entities)
+            feedback |= {"status": "OK", "amount": len(entities)}
         except Exception:
             feedback |= {"status": "FAIL", "amount": 0, "stack": traceback.format_exc()}
 

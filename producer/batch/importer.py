@@ -115,15 +115,18 @@ class BatchImporter:
                 raise  # what is on the channel now belongs to another execution
             except ServiceFailedError:
                 await self._publisher.purge_chunks(batch.service)
-                log.warning(Event.CHUNKS_PURGED)
                 raise
             finally:
                 self._in_flight = None
         return BatchResult(len(batch.entities), len(chunked.chunks), len(chunked.too_large) + len(settled.errors))
 
     def _split(self, batch: Batch) -> ChunkedBatch:
+        """Split the batch; `too_large` has the unreadable entities, too, which go into no chunk either."""
         max_bytes = self._publisher.max_message_bytes - ENVELOPE_MAX_BYTES
-        return split_into_chunks([len(entity) for entity in batch.entities], self._max_chunk_size, max_bytes)
+        sizes = [len(entity) for entity in batch.entities]
+        for position in batch.unreadable:
+            sizes[position] = max_bytes + 1
+        return split_into_chunks(sizes, self._max_chunk_size, max_bytes)
 
     async def _begin(self, batch: Batch, execution: Execution, ledger: Ledger) -> None:
         """Give the ledger to this execution. Only then may a chunk of it be published."""
@@ -160,19 +163,26 @@ class BatchImporter:
         self, batch: Batch, execution: Execution, chunked: ChunkedBatch, settled: Settled
     ) -> None:
         """Keep every entity that was not delivered as a dead letter, before the ordinal passes it."""
-        failures = dict(self._failures(execution, chunked, settled))
+        failures = dict(self._failures(batch, execution, chunked, settled))
         if failures:
             await self._publisher.publish_dead_letters(batch, execution.hash, failures)
             for reason, _ in failures.values():
                 metrics.DEAD_LETTERS.labels(batch.service.name, reason).inc()
-            log.warning(Event.DEAD_LETTERS_PUBLISHED, rejected=len(settled.errors), too_large=len(chunked.too_large))
+            log.warning(
+                Event.DEAD_LETTERS_PUBLISHED,
+                rejected=len(settled.errors),
+                too_large=len(chunked.too_large) - len(batch.unreadable),
+                unreadable=len(batch.unreadable),
+            )
 
     @staticmethod
     def _failures(
-        execution: Execution, chunked: ChunkedBatch, settled: Settled
+        batch: Batch, execution: Execution, chunked: ChunkedBatch, settled: Settled
     ) -> Iterator[tuple[int, tuple[DeadLetterReason, str | None]]]:
+        unreadable = set(batch.unreadable)
         for position in chunked.too_large:
-            yield position, (DeadLetterReason.TOO_LARGE, None)
+            is_unreadable = position in unreadable
+            yield position, (DeadLetterReason.UNREADABLE if is_unreadable else DeadLetterReason.TOO_LARGE, None)
         for chunk_id, error_text in settled.errors.items():
             yield execution.slice_of(chunk_id).start, (DeadLetterReason.REJECTED, error_text)
 

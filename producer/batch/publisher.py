@@ -3,21 +3,27 @@
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
+import structlog
+
 from producer.batch.execution import PublishChunks
 from shared.broker.connection import Broker
 from shared.model import keys
 from shared.model.batch import Batch
 from shared.model.dead_letter import DeadLetter, DeadLetterReason
-from shared.model.messages import encode_chunk, encode_post_update, entity_id
+from shared.model.errors import DependencyLostError
+from shared.model.messages import chunk_headers, encode_chunk, encode_post_update, entity_id
 from shared.model.services import Service
+from shared.runtime.events import Event
 from shared.runtime.tasks import run_concurrently
+
+log = structlog.get_logger()
 
 _CONCURRENCY = 16
 """Enough to hide the round trip to the broker; a whole batch at once would only occupy more memory."""
 
 
 class Publisher:
-    """Publishes for one producer. All methods raise BrokerRejectedError or DependencyLostError, as `Broker.publish`."""
+    """Publishes for one producer. Publishing raises BrokerRejectedError or DependencyLostError, as `Broker.publish`."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -36,6 +42,7 @@ class Publisher:
                 channel,
                 encode_chunk(execution, chunk_id, batch.entities[part.start : part.stop]),
                 keys.message_id(execution, chunk_id, publish.attempt),
+                chunk_headers(execution, chunk_id),
             )
             for chunk_id, part in publish.chunks.items()
         )
@@ -68,8 +75,16 @@ class Publisher:
         await self._broker.publish(keys.DEAD_LETTER_STREAM, subject, payload, f"{execution}:dead:{position}")
 
     async def purge_chunks(self, service: Service) -> None:
-        """Remove what the broker still holds of a service's chunks, once their execution is given up."""
-        await self._broker.purge(service.channel)
+        """Remove what the broker still holds of a service's chunks, once their execution is given up.
+
+        Raises nothing: what cannot be removed is stale, and mankelis discard it.
+        """
+        try:
+            await self._broker.purge(service.channel)
+        except DependencyLostError as error:  # a connection that is really lost ends the process by itself
+            log.warning(Event.CHUNK_PURGE_FAILED, reason=str(error))
+        else:
+            log.warning(Event.CHUNKS_PURGED)
 
     async def publish_post_update(self, run_id: str) -> None:
         """Publish POST_UPDATE: everything of a run is stored."""

@@ -34,6 +34,8 @@ class RunHistory:
         self._sisu_backoff = sisu_backoff
         self._state = ProducerState(panic_timeout_seconds=panic_timeout_seconds)
         self._phase: Phase = self._state.phase
+        self._imported: set[str] = set()
+        """The services of which everything was settled at least once."""
         self.changed = asyncio.Event()
         """Set when the producer enters another phase."""
 
@@ -53,12 +55,17 @@ class RunHistory:
         self.changed.set()
 
     async def restore_metrics(self, services: Sequence[Service]) -> None:
-        """Restore the metrics of successes from before this process."""
+        """Restore which services succeeded before this process, and the metrics of it."""
         histories = await self._store.service_histories()
         for service in services:
             history = histories.get(service.name)
             if history and history.last_success_at:
+                self._imported.add(service.name)
                 metrics.LAST_SUCCESS.labels(service.name).set(history.last_success_at.timestamp())
+
+    def was_imported(self, service: Service) -> bool:
+        """Return whether everything of the service was settled before, by this process or an earlier one."""
+        return service.name in self._imported
 
     async def run_started(self, run_id: str, trigger: Trigger, services: Sequence[Service]) -> None:
         """Note that a run starts. One that a dead producer left unfinished is kept as it was."""
@@ -80,6 +87,8 @@ class RunHistory:
 
     async def service_ended(self, outcome: ServiceOutcome) -> None:
         """Note the outcome of a service of the run."""
+        if outcome.result == "settled":
+            self._imported.add(outcome.service)
         state = self._state
         state.service = state.service_number = state.service_since = None
         if state.run:

@@ -60,8 +60,12 @@ class RunObserver:
         """Record that a service of the run starts; `number` counts from 1."""
         self._history.service_started(service, number)
 
-    async def service_ended(self, service: Service, outcome: ServiceOutcome) -> None:
-        """Record that a service of the run has ended with this outcome."""
+    def was_imported(self, service: Service) -> bool:
+        """Return whether everything of the service was settled before, by this process or an earlier one."""
+        return self._history.was_imported(service)
+
+    async def service_ended(self, service: Service, outcome: ServiceOutcome, *, is_complete: bool) -> None:
+        """Record that a service of the run has ended with this outcome, which leaves the run complete, or does not."""
         if outcome.result == "settled":
             metrics.LAST_SUCCESS.labels(service.name).set_to_current_time()
             log.info(
@@ -73,6 +77,8 @@ class RunObserver:
                 dead_letters=outcome.dead_letters,
                 seconds=outcome.seconds,
             )
+        elif outcome.result == "forbidden" and not is_complete:
+            metrics.SERVICE_FAILURES.labels(service.name).inc()
         elif outcome.result == "failed":
             metrics.SERVICE_FAILURES.labels(service.name).inc()
             log.error(Event.SERVICE_FAILED, reason=outcome.reason)
@@ -87,6 +93,16 @@ class RunObserver:
     def service_forbidden(reason: str) -> None:
         """Record that SISU returned 403 for a service."""
         log.error(Event.SERVICE_FORBIDDEN, reason=reason)
+
+    @staticmethod
+    def sisu_behind(ordinal: int, greatest_ordinal: int) -> None:
+        """Record that SISU has less than was imported: it was restored from a backup, say."""
+        log.warning(
+            Event.SISU_BEHIND,
+            ordinal=ordinal,
+            greatest_ordinal=greatest_ordinal,
+            remedy="if SISU was restored from a backup, `importer rewind` imports again what changes after it",
+        )
 
     @staticmethod
     def service_restarted(reason: str) -> None:

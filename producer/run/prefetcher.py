@@ -11,7 +11,7 @@ import structlog
 
 from producer.run.adaptive_page_size import AdaptivePageSize
 from shared.model.batch import Batch
-from shared.model.errors import FetchError, SisuConnectionError
+from shared.model.errors import FetchError, SisuConnectionError, SisuUnavailableError
 from shared.model.services import Service
 from shared.runtime.events import Event
 from shared.sisu.client import SisuClient
@@ -27,19 +27,22 @@ class Prefetcher:
         self._page_size = page_size
         self._ahead: tuple[tuple[Service, int], asyncio.Task[tuple[int, Batch]]] | None = None
 
-    def fetch_ahead(self, service: Service, since: int) -> None:
-        """Start fetching what `next_batch` will be asked for, and return. An error is raised by `next_batch`."""
-        if self._ahead is None:
-            self._ahead = (service, since), asyncio.create_task(self._fetch(service, since))
+    def fetch_ahead(self, service: Service, since: int, attempts: int | None = None) -> None:
+        """Start fetching what `next_batch` will be asked for, and return. An error is raised by `next_batch`.
 
-    async def next_batch(self, service: Service, since: int) -> Batch:
+        `attempts` limits how often it is tried; None for the usual number.
+        """
+        if self._ahead is None:
+            self._ahead = (service, since), asyncio.create_task(self._fetch(service, since, attempts))
+
+    async def next_batch(self, service: Service, since: int, attempts: int | None = None) -> Batch:
         """Return the batch of `service` after `since`: the one fetched ahead, if it is that one.
 
         Another one that was fetched ahead is discarded. Blocks and raises as SisuClient.fetch.
         """
         if self._ahead is None or self._ahead[0] != (service, since):
             self.cancel()
-            self.fetch_ahead(service, since)
+            self.fetch_ahead(service, since, attempts)
         assert self._ahead
         _, task = self._ahead
         try:
@@ -59,16 +62,16 @@ class Prefetcher:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._ahead = None
 
-    async def _fetch(self, service: Service, since: int) -> tuple[int, Batch]:
+    async def _fetch(self, service: Service, since: int, attempts: int | None) -> tuple[int, Batch]:
         """Return how many entities were requested, and the batch. Raises as SisuClient.fetch."""
         amount = self._page_size.for_service(service)
         try:
-            return amount, await self._sisu.fetch(service, since, amount)
-        except SisuConnectionError:
+            return amount, await self._sisu.fetch(service, since, amount, attempts=attempts)
+        except (SisuConnectionError, SisuUnavailableError):
             raise  # an outage says nothing about the amount
         except FetchError as error:
             if not self._page_size.record_failure(service):
                 raise
             minimum = self._page_size.for_service(service)
             log.warning(Event.FETCH_AMOUNT_REDUCED, service=service.name, reason=str(error), amount=amount, now=minimum)
-            return minimum, await self._sisu.fetch(service, since, minimum)
+            return minimum, await self._sisu.fetch(service, since, minimum, attempts=attempts)

@@ -15,7 +15,7 @@ from producer.run.observer import RunObserver
 from producer.run.post_update import PostUpdate
 from producer.run.service_importer import ServiceImporter
 from shared.model.errors import ShutdownRequested
-from shared.model.records import Trigger, now
+from shared.model.records import ServiceOutcome, Trigger, now
 from shared.model.services import Service
 from shared.store.operator_requests import ALL
 
@@ -66,16 +66,23 @@ class Runner:
         return complete
 
     async def _import_all(self, services: Sequence[Service]) -> bool:
-        """Import one service after another; one that fails does not stop the others. Return whether none failed."""
+        """Import one service after another; one that fails does not stop the others. Return whether all is settled."""
         complete = True
         with self._service_importer.new_run():
             for number, service in enumerate(services, start=1):
                 with structlog.contextvars.bound_contextvars(service=service.name):
                     self._observer.service_started(service, number)
                     outcome = await self._service_importer.import_service(service, following=services[number:])
-                    await self._observer.service_ended(service, outcome)
-                complete &= outcome.result in ("settled", "forbidden")
+                    is_complete = self._is_complete(service, outcome)
+                    await self._observer.service_ended(service, outcome, is_complete=is_complete)
+                complete &= is_complete
         return complete
+
+    def _is_complete(self, service: Service, outcome: ServiceOutcome) -> bool:
+        """Return whether all of a service is settled, or it is one that these credentials could never read."""
+        if outcome.result == "forbidden":
+            return not outcome.ordinal and not self._observer.was_imported(service)
+        return outcome.result == "settled"
 
 
 def _new_run_id() -> str:

@@ -10,7 +10,8 @@ from producer.control.lock import ProducerLock
 from producer.run.observer import RunObserver
 from producer.run.outcome import ServiceTotals
 from producer.run.prefetcher import Prefetcher
-from shared.model.errors import ServiceFailedError, ServiceForbiddenError, SisuNoResponseError, SupersededError
+from producer.run.sisu_conditions import SisuConditions
+from shared.model.errors import ServiceFailedError, ServiceForbiddenError, SisuConnectionError, SupersededError
 from shared.model.records import ServiceOutcome, now
 from shared.model.services import Service
 from shared.sisu.client import SisuClient
@@ -21,7 +22,7 @@ _ATTEMPTS = 3
 
 
 class ServiceImporter:
-    """Imports services. Remembers, for the life of the process, which are forbidden and what their ordinals were."""
+    """Imports services. Remembers, for the life of the process, what their ordinals were."""
 
     def __init__(
         self,
@@ -34,15 +35,13 @@ class ServiceImporter:
         observer: RunObserver,
     ) -> None:
         self._ledgers = ledgers
-        self._sisu = sisu
         self._prefetcher = prefetcher
         self._batch_importer = batch_importer
         self._lock = lock
         self._checkpoint = checkpoint
         self._observer = observer
-        self._forbidden: set[Service] = set()
-        self._unresponsive: set[str] = set()
-        """Base URLs of SISU that did not respond in this run."""
+        self._base_url = sisu.base_url
+        self._conditions = SisuConditions(sisu.base_url)
         self._last_ordinals: dict[Service, tuple[int, datetime]] = {}
         """The ordinal of each service as this process last saw it, and when."""
 
@@ -55,8 +54,8 @@ class ServiceImporter:
 
     @contextmanager
     def new_run(self) -> Iterator[None]:
-        """Forget which addresses did not respond; after the body, cancel what was prefetched and is not needed."""
-        self._unresponsive.clear()
+        """Forget what failed in the last run; after the body, cancel what was prefetched and is not needed."""
+        self._conditions.clear()
         try:
             yield
         finally:
@@ -69,24 +68,23 @@ class ServiceImporter:
         mankelis make progress. Raises ShutdownRequested and ProcessError.
         """
         totals = ServiceTotals()
-        base_url = self._sisu.base_url(service)
-        if service in self._forbidden:
-            reason = "forbidden since the start of this process"
-            self._observer.service_skipped(reason)
-            return totals.outcome(service, "forbidden", reason)
-        if base_url in self._unresponsive:
-            reason = f"{base_url} did not respond in this run"
-            self._observer.service_skipped(reason)
-            return totals.outcome(service, "skipped", reason)
+        if unrequested := self._conditions.unrequested_outcome(service):
+            result, reason = unrequested
+            if result == "skipped":
+                self._observer.service_skipped(reason)
+            return totals.outcome(service, result, reason)
+        was_unreachable = self._conditions.is_unreachable(service)
         try:
             await self._import_batches(service, following, totals)
-        except ServiceForbiddenError as error:
-            self._forbidden.add(service)
-            self._observer.service_forbidden(str(error))
-            return totals.outcome(service, "forbidden", str(error))
         except ServiceFailedError as error:
-            if isinstance(error, SisuNoResponseError):
-                self._unresponsive.add(base_url)
+            self._conditions.record_failure(service, error)
+            if isinstance(error, ServiceForbiddenError):
+                self._observer.service_forbidden(str(error))
+                return totals.outcome(service, "forbidden", str(error))
+            if was_unreachable and isinstance(error, SisuConnectionError) and not totals.batches:
+                reason = f"{self._base_url(service)} did not respond in this run"
+                self._observer.service_skipped(reason)
+                return totals.outcome(service, "skipped", reason)
             return totals.outcome(service, "failed", str(error))
         return totals.outcome(service, "settled")
 
@@ -114,7 +112,12 @@ class ServiceImporter:
     async def _import_batch(self, service: Service, following: Sequence[Service], totals: ServiceTotals) -> bool:
         """Import one batch while the next one is fetched; return whether SISU has more."""
         assert totals.ordinal is not None
-        batch = await self._checkpoint.run_interruptible(self._prefetcher.next_batch(service, totals.ordinal))
+        attempts = self._conditions.attempts(service)
+        fetching = self._prefetcher.next_batch(service, totals.ordinal, attempts)
+        batch = await self._checkpoint.run_interruptible(fetching)
+        self._conditions.record_response(service)
+        if batch.behind is not None:
+            self._observer.sisu_behind(batch.since, batch.behind)
         if batch.has_more:
             self._prefetcher.fetch_ahead(service, batch.greatest_ordinal)
         else:
@@ -130,14 +133,14 @@ class ServiceImporter:
     async def _fetch_ahead_of(self, following: Sequence[Service]) -> None:
         """Start fetching the first batch of the next service that will be imported."""
         for service in following:
-            if service in self._forbidden or self._sisu.base_url(service) in self._unresponsive:
+            if self._conditions.unrequested_outcome(service):
                 continue
             try:
                 ordinal = await self._ledgers[service].ordinal()
             except ServiceFailedError:
                 return  # the service fails by itself, in its turn
             if not (service.one_time and ordinal):
-                self._prefetcher.fetch_ahead(service, ordinal)
+                self._prefetcher.fetch_ahead(service, ordinal, self._conditions.attempts(service))
                 return
 
     async def _read_ordinal(self, service: Service) -> int:

@@ -13,26 +13,25 @@ Traps that shaped it, seen with nats-py 2.16 and nats-server 2.15:
 """
 
 import asyncio
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
 import nats.errors
 import nats.js.errors
 import structlog
-from nats.aio.client import Client
 
-from shared.broker.client_options import client_options, redacted_server_names
+from shared.broker.client_options import client_options, make_client, redacted_server_names
+from shared.broker.collector_consumer import ensure_collector_consumer
+from shared.broker.connection_errors import CHECK_CREDENTIALS, connection_failure, is_auth_error, summarize_error
 from shared.broker.dead_letters import DeadLetterStore
 from shared.broker.jetstream_api import JetStreamApi, translate_api_errors
-from shared.broker.streams import ensure_collector_consumer, ensure_stream, stream_configs
+from shared.broker.streams import MissingSubjectsError, Note, ensure_stream, stream_configs
 from shared.config.settings import CommonSettings
 from shared.model import keys
 from shared.model.errors import BrokerRejectedError, ConfigurationError, DependencyLostError, ServiceFailedError
 from shared.model.messages import HEADERS_MAX_BYTES
-from shared.runtime import tls_errors
 from shared.runtime.events import Event
 from shared.runtime.shutdown import Stop
 
@@ -41,40 +40,48 @@ log = structlog.get_logger()
 _START_SECONDS = 30.0
 """How long a first connection is attempted."""
 _API_SECONDS = 10.0
+_CLOSE_SECONDS = 3.0
 _PUBLISH_TIMEOUT_SECONDS = 5.0
 _PUBLISH_DEADLINE_SECONDS = 60.0
 """How long publishing is repeated before the broker counts as unavailable, or as rejecting the message."""
 _RETRY_BACKOFF_SECONDS = 0.5
 MIN_MAX_PAYLOAD_BYTES = 32 * 1024
-_AUTH_ERRORS = ("authorization violation", "authorization failed", "authentication")
-_CHECK_CREDENTIALS = "check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
 
 
 class Broker:
     """A connection to NATS and the project's streams on it. Made by `connect`."""
 
-    def __init__(self, settings: CommonSettings, channels: Sequence[str], stop: Stop) -> None:
+    def __init__(self, settings: CommonSettings, channels: Sequence[str], stop: Stop, *, add_subjects: bool) -> None:
         self._settings = settings
         self._streams = stream_configs(channels, settings.nats_replicas)
+        self._add_subjects = add_subjects
+        self._noted: set[Note] = set()
         self._stop = stop
         self._closing = False
         self._last_error: Exception | None = None
-        self.client = Client()
-        self.jetstream = self.client.jetstream(timeout=_API_SECONDS)
+        self._was_connected = False
+        self.client = make_client(settings)
         self.api = JetStreamApi(self.client, _API_SECONDS)
+        self.jetstream = self.api.jetstream
         self.dead_letters = DeadLetterStore(self.api)
 
     @classmethod
-    async def connect(cls, settings: CommonSettings, channels: Sequence[str], name: str, stop: Stop) -> Self:
+    async def connect(
+        cls, settings: CommonSettings, channels: Sequence[str], name: str, stop: Stop, *, add_subjects: bool = True
+    ) -> Self:
         """Connect as `name`, and create the streams for `channels` where they are missing.
+
+        `add_subjects`: add channels that an existing stream lacks. One that cannot be added is logged, and publishing
+        on it is rejected.
 
         Blocks for at most half a minute. Raises DependencyLostError or ConfigurationError; later on, a connection that
         is closed for good is reported to `stop`.
         """
-        broker = cls(settings, channels, stop)
+        broker = cls(settings, channels, stop, add_subjects=add_subjects)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await broker._connect(name)
+            broker._was_connected = True
         except (nats.errors.Error, TimeoutError, OSError) as error:
             await broker.close()
             raise DependencyLostError(
@@ -85,7 +92,10 @@ class Broker:
                 f"NATS at {broker._server_names} has a max_payload of {broker.client.max_payload} bytes: "
                 f"{MIN_MAX_PAYLOAD_BYTES} are the minimum, or hardly an entity would fit into a message"
             )
-        await broker.ensure_streams()
+        try:
+            await broker.ensure_streams()
+        except MissingSubjectsError as error:
+            log.error(Event.STREAM_SUBJECTS_MISSING, reason=str(error))
         return broker
 
     async def _connect(self, name: str) -> None:
@@ -120,18 +130,29 @@ class Broker:
     async def ensure_streams(self) -> None:
         """Create what is missing of the streams and the collectors' consumer.
 
-        Raises ConfigurationError where a stream is configured otherwise, DependencyLostError without a reply.
+        Raises ConfigurationError where one is configured otherwise, DependencyLostError without a reply, and, once all
+        else is there, MissingSubjectsError where a subject could not be added.
         """
+        missing: MissingSubjectsError | None = None
         for config in self._streams:
-            await ensure_stream(self.jetstream, config)
-        await ensure_collector_consumer(self.jetstream)
+            try:
+                notes = await ensure_stream(self.api, config, add_subjects=self._add_subjects)
+            except MissingSubjectsError as error:
+                missing = error
+            else:
+                self._log_once(notes)
+        await ensure_collector_consumer(self.api)
+        if missing:
+            raise missing
 
-    async def publish(self, stream: str, subject: str, payload: bytes, message_id: str) -> None:
+    async def publish(
+        self, stream: str, subject: str, payload: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Publish, and return once the broker has confirmed that `stream` holds the message.
 
         What is not confirmed is repeated under the same `message_id`, which the broker drops if it has it already.
         Blocks for at most about a minute, then raises BrokerRejectedError if the broker replied, else
-        DependencyLostError. Where the stream is missing, it is created: raises as `ensure_streams`.
+        DependencyLostError. Where the stream is missing, it is created.
         """
         deadline = time.monotonic() + _PUBLISH_DEADLINE_SECONDS
         while True:
@@ -140,20 +161,33 @@ class Broker:
                     subject,
                     payload,
                     stream=stream,
-                    headers={"Nats-Msg-Id": message_id},
+                    headers={**(headers or {}), "Nats-Msg-Id": message_id},
                     timeout=_PUBLISH_TIMEOUT_SECONDS,
                 )
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 if time.monotonic() >= deadline or self.client.is_closed:
                     raise _publish_error(subject, error) from error
                 if isinstance(error, nats.js.errors.NoStreamResponseError) and self.client.is_connected:
-                    await self.ensure_streams()  # the broker lost its store
+                    await self._restore_streams(subject)
                 log.warning(
                     Event.PUBLISH_RETRIED, subject=keys.redact_entity_ids(subject), reason=summarize_error(error)
                 )
                 await asyncio.sleep(_RETRY_BACKOFF_SECONDS)
             else:
                 return
+
+    async def _restore_streams(self, subject: str) -> None:
+        """Create what the broker lost with its store. Raises BrokerRejectedError where that does not help `subject`.
+
+        Another configuration than at the start ends nothing but the service: it may be corrected before the next run.
+        """
+        try:
+            await self.ensure_streams()
+        except ConfigurationError as error:
+            raise BrokerRejectedError(str(error)) from error
+        except MissingSubjectsError as error:
+            if subject in error.subjects:
+                raise
 
     async def purge(self, subject: str, *, keep: int = 0) -> None:
         """Remove what the work queue still holds on a subject, except for the newest `keep` messages.
@@ -167,41 +201,33 @@ class Broker:
     async def close(self) -> None:
         """Close the connection, without draining it."""
         self._closing = True
+        # With a limit: nats-py waits for a TLS connection that failed to be closed, which does not happen.
         with suppress(nats.errors.Error, TimeoutError, OSError):
-            await self.client.close()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.client.close()
+
+    def _log_once(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                log.log(note.level, note.event, stream=note.stream, **note.fields)
 
     # --- what the client reports -------------------------------------------------------------------------------------
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         log.warning(Event.NATS_ERROR, reason=summarize_error(error))
-        if _is_auth_error(error):
-            self._stop.fail(
-                ConfigurationError(f"NATS at {self._server_names} rejected the credentials: {_CHECK_CREDENTIALS}")
-            )
-        elif reason := tls_errors.untrusted_server_reason(error):
-            self._stop.fail(
-                ConfigurationError(
-                    f"the certificate of NATS at {self._server_names} cannot be trusted: {reason}; "
-                    "NATS_CA_PATH names a private authority"
-                )
-            )
-        elif reason := tls_errors.rejected_client_reason(error):
-            self._stop.fail(
-                ConfigurationError(
-                    f"NATS at {self._server_names} rejected our certificate ({reason}): "
-                    "check NATS_CERT_PATH, NATS_KEY_PATH"
-                )
-            )
+        if failure := connection_failure(error, self._settings, was_connected=self._was_connected):
+            self._stop.fail(failure)
 
     async def _on_closed(self) -> None:
         if self._closing:
             return
         error = self.client.last_error or self._last_error
         message = f"NATS at {self._server_names} closed the connection for good: {summarize_error(error)}"
-        if _is_auth_error(error):
+        if is_auth_error(error):
             # They were valid, and were revoked or have expired: a fresh start reads the files, which may be newer.
-            message += f"; {_CHECK_CREDENTIALS}"
+            message += f"; {CHECK_CREDENTIALS}"
         self._stop.fail(DependencyLostError(message))
 
     async def _on_disconnected(self) -> None:
@@ -210,19 +236,6 @@ class Broker:
 
     async def _on_reconnected(self) -> None:
         log.info(Event.NATS_RECONNECTED)
-
-
-def summarize_error(error: Exception | None) -> str:
-    """Return an error of nats-py in one line; some have no text, and asyncio's have Python's own words."""
-    if isinstance(error, ConnectionError) and error.errno:
-        return os.strerror(error.errno)
-    text = str(error or "").strip().splitlines()
-    return f"{type(error).__name__}: {keys.redact_entity_ids(text[0])}" if text else type(error).__name__
-
-
-def _is_auth_error(error: Exception | None) -> bool:
-    text = str(error or "").lower()
-    return any(words in text for words in _AUTH_ERRORS)
 
 
 def _publish_error(subject: str, error: Exception) -> ServiceFailedError | DependencyLostError:

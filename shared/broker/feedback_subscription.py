@@ -20,26 +20,28 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from shared.broker.collector_consumer import NANOSECONDS, PULL_MESSAGES, PULL_SECONDS
 from shared.broker.connection import Broker
 from shared.model import keys
+from shared.model.errors import ConfigurationError
 from shared.model.permissions import API_PREFIX
 from shared.runtime.events import Event
 from shared.runtime.tasks import wait_for_event
 
 log = structlog.get_logger()
 
-_PULL_MESSAGES = 500
-_PULL_SECONDS = 30.0
+_PULL_MESSAGES = PULL_MESSAGES
 _HEARTBEAT_SECONDS = 5.0
 _UNRESPONSIVE_SECONDS = 2 * _HEARTBEAT_SECONDS + 1
-_NANOSECONDS = 1_000_000_000
-_HEARTBEAT_STATUS = "100"
+_HEARTBEAT_STATUS, _EXPIRED_STATUS = "100", "408"
+_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 5.0
+"""After a request that was rejected; the first one is followed by another at once, as after a consumer was deleted."""
 _NEXT_SUBJECT = f"{API_PREFIX}CONSUMER.MSG.NEXT.{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"
 _PULL_REQUEST = orjson.dumps(
     {
         "batch": _PULL_MESSAGES,
-        "expires": int(_PULL_SECONDS * _NANOSECONDS),
-        "idle_heartbeat": int(_HEARTBEAT_SECONDS * _NANOSECONDS),
+        "expires": int(PULL_SECONDS * NANOSECONDS),
+        "idle_heartbeat": int(_HEARTBEAT_SECONDS * NANOSECONDS),
     }
 )
 
@@ -75,6 +77,41 @@ class Received:
             await self._message.nak()
 
 
+class _PullHealth:
+    """Whether the server accepts the requests, why not, and when to send the next one after a rejection."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+        self._logged: str | None = None
+        self._backoff_seconds = 0.0
+        self._retry_at = 0.0
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether nothing was rejected since the server last accepted a request."""
+        return self._reason is None
+
+    def seconds_until_retry(self, now_seconds: float) -> float:
+        """Return for how long no request must be sent."""
+        return max(0.0, self._retry_at - now_seconds)
+
+    def accept(self) -> None:
+        """Note that the server sent what only an accepted request leads to."""
+        if self._logged:
+            log.info(Event.FEEDBACK_CONSUMER_RESPONSIVE)
+        self._reason = self._logged = None
+        self._backoff_seconds = self._retry_at = 0.0
+
+    def reject(self, reason: str, now_seconds: float) -> None:
+        """Note that a request was rejected, or had no effect; the pause doubles with each time in a row."""
+        self._reason = reason
+        self._retry_at = now_seconds + self._backoff_seconds
+        self._backoff_seconds = min(2 * self._backoff_seconds or _BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
+        if reason != self._logged:
+            self._logged = reason
+            log.warning(Event.FEEDBACK_CONSUMER_UNRESPONSIVE, reason=reason)
+
+
 class FeedbackSubscription:
     """The subscription of one collector."""
 
@@ -88,22 +125,25 @@ class FeedbackSubscription:
         """How many messages the server may still send for the requests that are open."""
         self._connection = 0
         """The number of the connection that they were sent on."""
-        self._last_message_at = 0.0
+        self._last_message_at = -_UNRESPONSIVE_SECONDS
+        self._health = _PullHealth()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the server sent a message or heartbeat for the open request recently."""
-        return time.monotonic() - self._last_message_at < _UNRESPONSIVE_SECONDS
+        """Whether the server accepts requests, and sent a message or heartbeat for the open one recently."""
+        return self._health.is_accepted and time.monotonic() - self._last_message_at < _UNRESPONSIVE_SECONDS
 
     async def receive(self, seconds: float) -> list[Received]:
         """Wait up to `seconds` for a message, and return all that have arrived by then; an empty list if none has.
 
-        Raises DependencyLostError, or ConfigurationError, where the consumer is gone and cannot be created again.
+        Raises DependencyLostError where the consumer is gone and cannot be created again. A consumer that rejects
+        requests, or is configured otherwise than at the start, is asked again after a pause.
         """
         await self._ensure_pull_request()
         if not self._arrived:
             self._wakeup.clear()
-            await wait_for_event(self._wakeup, seconds)
+            pause_seconds = 0 if self._open_pulls_messages else self._health.seconds_until_retry(time.monotonic())
+            await wait_for_event(self._wakeup, min(seconds, pause_seconds or seconds))
         messages = list(self._arrived)
         self._arrived.clear()
         return messages
@@ -128,23 +168,42 @@ class FeedbackSubscription:
         elif self._open_pulls_messages > 0 and now - self._last_message_at < _UNRESPONSIVE_SECONDS:
             return
         elif self._open_pulls_messages > 0:
-            log.warning(Event.FEEDBACK_CONSUMER_UNRESPONSIVE)
-            if self._broker.client.is_connected:
-                await self._broker.ensure_streams()
+            self._open_pulls_messages = 0
+            self._health.reject("no heartbeat", now)
+        if self._health.seconds_until_retry(now) or not (self._health.is_accepted or await self._restore(now)):
+            return
         with suppress(nats.errors.Error):  # while disconnected; the missing heartbeat will tell
             await self._broker.client.publish(_NEXT_SUBJECT, _PULL_REQUEST, self._inbox)
         self._open_pulls_messages = _PULL_MESSAGES
         self._last_message_at = now
 
+    async def _restore(self, now_seconds: float) -> bool:
+        """Create the consumer again where it is missing; return whether it is worth another request."""
+        if self._broker.client.is_connected:
+            try:
+                await self._broker.ensure_streams()
+            except ConfigurationError as error:
+                # It was as required at the start, and may be corrected while this process runs.
+                self._health.reject(str(error), now_seconds)
+                return False
+        return True
+
     async def _on_message(self, message: Msg) -> None:
-        self._last_message_at = time.monotonic()
+        now = time.monotonic()
+        self._last_message_at = now
         status = (message.headers or {}).get("Status")
         if status is None:
             self._open_pulls_messages -= 1
             self._arrived.append(Received(message.subject, message.data, message))
-        elif status == "408":
-            self._open_pulls_messages = 0  # expired: send another request
-        elif status != _HEARTBEAT_STATUS:
-            # 503 no consumer, 409 it was deleted, 404 …: unresponsive until it exists again.
-            self._last_message_at = -_UNRESPONSIVE_SECONDS
+        elif status not in (_HEARTBEAT_STATUS, _EXPIRED_STATUS):
+            # 409 rejected, or the consumer was deleted; 503 no consumer; 400 not understood, …
+            # nats-py takes the headers after a status without words for its description, on further lines.
+            description = (message.headers or {}).get("Description", "").partition("\n")[0]
+            self._open_pulls_messages = 0
+            self._health.reject(f"{status} {description}".strip(), now)
+            self._wakeup.set()
+            return
+        elif status == _EXPIRED_STATUS:
+            self._open_pulls_messages = 0  # send another request
+        self._health.accept()
         self._wakeup.set()

@@ -21,6 +21,13 @@ class JetStreamApi:
     def __init__(self, client: Client, reply_seconds: float) -> None:
         self._client = client
         self._reply_seconds = reply_seconds
+        self.jetstream = client.jetstream(timeout=reply_seconds)
+        """The same API by the methods of nats-py, whose errors `translate_api_errors` translates."""
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The server's `max_payload`, as announced."""
+        return int(self._client.max_payload)
 
     async def request(self, operation: str, **body: object) -> dict[str, Any] | None:
         """Send a request, such as ``STREAM.INFO.IMPORTER``, and return the reply.

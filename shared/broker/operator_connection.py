@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Self
 
 import nats.errors
-from nats.aio.client import Client
 
 from shared.broker import permission_probe
-from shared.broker.client_options import client_options, redacted_server_names
-from shared.broker.connection import summarize_error
+from shared.broker.client_options import client_options, make_client, redacted_server_names
+from shared.broker.connection_errors import summarize_error
 from shared.broker.dead_letters import DeadLetterStore
 from shared.broker.jetstream_api import JetStreamApi
 from shared.broker.permission_probe import DeniedPermissions
@@ -26,8 +25,8 @@ _API_SECONDS = 3.0
 class OperatorConnection:
     """A connection named `operator`, whose credentials are those of the settings. Made by `connect`."""
 
-    def __init__(self) -> None:
-        self._client = Client()
+    def __init__(self, settings: CommonSettings) -> None:
+        self._client = make_client(settings)
         self._errors: list[Exception] = []
         self.api = JetStreamApi(self._client, _API_SECONDS)
         self.dead_letters = DeadLetterStore(self.api)
@@ -35,7 +34,7 @@ class OperatorConnection:
     @classmethod
     async def connect(cls, settings: CommonSettings) -> Self:
         """Connect to the servers of the settings. Blocks for at most five seconds. Raises DependencyLostError."""
-        connection = cls()
+        connection = cls(settings)
 
         async def keep(error: Exception) -> None:
             connection._errors.append(error)
@@ -64,7 +63,7 @@ class OperatorConnection:
     @property
     def max_payload_bytes(self) -> int:
         """The server's `max_payload`, as announced."""
-        return int(self._client.max_payload)
+        return self.api.max_payload_bytes
 
     @property
     def max_message_bytes(self) -> int:
@@ -73,8 +72,7 @@ class OperatorConnection:
 
     async def read_stream_statuses(self, channels: Sequence[str], replicas: int) -> list[StreamStatus]:
         """Compare the three streams with their required configuration. Raises DependencyLostError."""
-        jetstream = self._client.jetstream(timeout=5)
-        return [await read_stream_status(jetstream, wanted) for wanted in stream_configs(channels, replicas)]
+        return [await read_stream_status(self.api, wanted) for wanted in stream_configs(channels, replicas)]
 
     async def denied_permissions(self, subjects: Sequence[str], inbox: str) -> DeniedPermissions:
         """Find out what this user may not do, without doing it: see `permission_probe.probe`."""

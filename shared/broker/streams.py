@@ -1,18 +1,17 @@
-"""The JetStream streams of the project and the collectors' consumer: their configuration, and creating them.
+"""The JetStream streams of the project: their configuration, comparing it, and creating them.
 
-Created at start-up by whichever process comes first, and again where a broker lost them. An existing stream is never
-changed: it may hold messages, so a difference that matters stops the process with a message that shows it.
+Created at start-up by whichever process comes first, and again where a broker lost them. Of an existing stream only the
+channels of new services are added: it may hold messages, so any other difference that matters stops the process with a
+message that shows it.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import nats.js.errors
 import structlog
-from nats.js import JetStreamContext
 from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
     DiscardPolicy,
     RetentionPolicy,
     StorageType,
@@ -20,26 +19,48 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from shared.broker.jetstream_api import translate_api_errors
+from shared.broker.jetstream_api import JetStreamApi, translate_api_errors
 from shared.model import keys
-from shared.model.errors import ConfigurationError
+from shared.model.errors import BrokerRejectedError, ConfigurationError, DependencyLostError
+from shared.model.permissions import API_PREFIX
 from shared.runtime.events import Event
 
 log = structlog.get_logger()
 
 _REQUIRED_FIELDS = (
-    "subjects",
     "retention",
     "storage",
     "discard",
     "max_msgs_per_subject",
     "num_replicas",
     "compression",
+    "no_ack",
+    "sealed",
 )
 """Limits of size and age are left to operators; with `discard` new a full stream rejects, and nothing is dropped."""
 
-_FEEDBACK_ACK_WAIT_SECONDS = 30.0
-_FEEDBACK_MAX_PENDING = 20_000
+
+@dataclass(frozen=True)
+class Note:
+    """Something about a stream that deserves a line of the log, once."""
+
+    level: int
+    event: Event
+    stream: str
+    subjects: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """Return what the line says besides the stream."""
+        return {"subjects": list(self.subjects)} if self.subjects else {}
+
+
+class MissingSubjectsError(BrokerRejectedError):
+    """The chunk stream lacks the channels of some services, and could not be given them."""
+
+    def __init__(self, message: str, subjects: Sequence[str]) -> None:
+        super().__init__(message)
+        self.subjects = frozenset(subjects)
 
 
 def stream_configs(channels: Sequence[str], replicas: int) -> list[StreamConfig]:
@@ -69,34 +90,88 @@ def stream_configs(channels: Sequence[str], replicas: int) -> list[StreamConfig]
     ]
 
 
-async def ensure_stream(jetstream: JetStreamContext, wanted: StreamConfig) -> None:
-    """Create the stream if it does not exist.
+async def ensure_stream(api: JetStreamApi, wanted: StreamConfig, *, add_subjects: bool = True) -> list[Note]:
+    """Create the stream if it does not exist, and add subjects that it lacks; return what to note about it.
 
-    Raises ConfigurationError where it exists with another configuration, saying what differs, and DependencyLostError
-    where the broker does not reply.
+    Raises ConfigurationError where it exists with another configuration, saying what differs, MissingSubjectsError
+    where it cannot be given a subject, and DependencyLostError where the broker does not reply.
     """
     name = str(wanted.name)
     with translate_api_errors(f"the stream {name}"):
         try:
-            actual = (await jetstream.stream_info(name)).config
+            actual = (await api.jetstream.stream_info(name)).config
         except nats.js.errors.NotFoundError:
-            await jetstream.add_stream(wanted)
+            await api.jetstream.add_stream(wanted)
             log.info(Event.STREAM_CREATED, stream=name)
-            return
-    if mismatches := config_mismatches(actual, wanted):
+            return []
+    if mismatches := config_mismatches(actual, wanted, api.max_payload_bytes):
         raise ConfigurationError(
             f"the NATS stream {name} is not configured as required: {'; '.join(mismatches)}. "
             f"Edit it (nats stream edit {name}), or remove it once nothing in it is needed, and start again"
         )
+    if (missing := missing_subjects(actual, wanted)) and add_subjects:
+        await _add_subjects(api, name, missing)
+    return list(_notes(actual, wanted))
 
 
-def config_mismatches(actual: StreamConfig, wanted: StreamConfig) -> list[str]:
-    """Return what is not as required, in words."""
-    return [
+def config_mismatches(actual: StreamConfig, wanted: StreamConfig, max_payload_bytes: int) -> list[str]:
+    """Return what is not as required, in words. Subjects of the chunk stream are not compared: they can be added."""
+    required = _REQUIRED_FIELDS if wanted.name == keys.CHUNK_STREAM else ("subjects", *_REQUIRED_FIELDS)
+    if wanted.name == keys.DEAD_LETTER_STREAM:
+        required = (*required, "deny_delete")
+    mismatches = [
         f"{field} is {_normalize(getattr(actual, field))}, must be {_normalize(getattr(wanted, field))}"
-        for field in _REQUIRED_FIELDS
+        for field in required
         if _normalize(getattr(actual, field)) != _normalize(getattr(wanted, field))
     ]
+    if 0 < (actual.max_msg_size or 0) < max_payload_bytes:
+        mismatches.append(
+            f"max_msg_size is {actual.max_msg_size}, must be -1, or at least the server's max_payload of "
+            f"{max_payload_bytes}"
+        )
+    return mismatches
+
+
+def missing_subjects(actual: StreamConfig, wanted: StreamConfig) -> list[str]:
+    """Return the subjects of `wanted` that the stream does not have, by name or by a wildcard."""
+    patterns = actual.subjects or ()
+    return [subject for subject in wanted.subjects or () if not any(covers(pattern, subject) for pattern in patterns)]
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Return whether a subject, in which `*` and `>` have no meaning, matches a pattern, in which they have."""
+    wanted, tokens = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">" and len(tokens) >= len(wanted):
+        tokens = [*tokens[: len(wanted) - 1], ">"]
+    return len(wanted) == len(tokens) and all(a in ("*", b) for a, b in zip(wanted, tokens, strict=True))
+
+
+def _notes(actual: StreamConfig, wanted: StreamConfig) -> Iterator[Note]:
+    """Yield what is worth a line of the log, though nothing needs to be done."""
+    name = str(wanted.name)
+    if name != keys.CHUNK_STREAM:
+        return
+    if actual.deny_purge:
+        yield Note(logging.WARNING, Event.STREAM_PURGE_DENIED, name)
+    if unknown := sorted(set(actual.subjects or ()) - set(wanted.subjects or ())):
+        yield Note(logging.INFO, Event.STREAM_SUBJECTS_UNKNOWN, name, tuple(unknown))
+
+
+async def _add_subjects(api: JetStreamApi, name: str, missing: Sequence[str]) -> None:
+    """Add subjects to a stream that is as required otherwise, and remove none. Raises MissingSubjectsError."""
+    operation = f"STREAM.UPDATE.{name}"
+    try:
+        # As JSON, not as nats-py's class: what that does not know would be lost.
+        info = await api.request(f"STREAM.INFO.{name}")
+        config = info["config"] if info else {}
+        await api.request(operation, **config | {"subjects": [*config.get("subjects", ()), *missing]})
+    except DependencyLostError as error:
+        raise MissingSubjectsError(
+            f"the NATS stream {name} lacks {', '.join(missing)}, which could not be added: {error}. Allow this user to "
+            f"publish on {API_PREFIX}{operation}, or add what is missing to its subjects: nats stream edit {name}",
+            missing,
+        ) from error
+    log.info(Event.STREAM_SUBJECTS_ADDED, stream=name, subjects=list(missing))
 
 
 @dataclass(frozen=True)
@@ -107,37 +182,23 @@ class StreamStatus:
     exists: bool
     mismatches: Sequence[str] = ()
     """What is not as required, in words."""
+    missing_subjects: Sequence[str] = ()
+    """What the producer will add."""
     max_age_seconds: float = 0.0
     """After this time messages are dropped, whether or not they were processed; 0: never."""
 
 
-async def read_stream_status(jetstream: JetStreamContext, wanted: StreamConfig) -> StreamStatus:
+async def read_stream_status(api: JetStreamApi, wanted: StreamConfig) -> StreamStatus:
     """Compare a stream with its required configuration; changes nothing. Raises DependencyLostError."""
     name = str(wanted.name)
     with translate_api_errors(f"the stream {name}"):
         try:
-            actual = (await jetstream.stream_info(name)).config
+            actual = (await api.jetstream.stream_info(name)).config
         except nats.js.errors.NotFoundError:
             return StreamStatus(name, exists=False)
-    return StreamStatus(name, True, config_mismatches(actual, wanted), actual.max_age or 0.0)
-
-
-async def ensure_collector_consumer(jetstream: JetStreamContext) -> None:
-    """Create the durable consumer that all collectors share, if it does not exist. Raises DependencyLostError."""
-    with translate_api_errors(f"the consumer {keys.COLLECTOR_CONSUMER}"):
-        try:
-            await jetstream.consumer_info(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
-        except nats.js.errors.NotFoundError:
-            # No max_deliver: a work queue would keep a message beyond it without a limit, and show it nowhere.
-            # No backoff: it overrides ack_wait.
-            config = ConsumerConfig(
-                durable_name=keys.COLLECTOR_CONSUMER,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=_FEEDBACK_ACK_WAIT_SECONDS,
-                max_ack_pending=_FEEDBACK_MAX_PENDING,
-            )
-            await jetstream.add_consumer(keys.FEEDBACK_STREAM, config)
-            log.info(Event.CONSUMER_CREATED, consumer=keys.COLLECTOR_CONSUMER)
+    missing = missing_subjects(actual, wanted) if name == keys.CHUNK_STREAM else ()
+    mismatches = config_mismatches(actual, wanted, api.max_payload_bytes)
+    return StreamStatus(name, True, mismatches, missing, actual.max_age or 0.0)
 
 
 def _normalize(value: object) -> object:

@@ -130,6 +130,7 @@ class ProducerSettings(CommonSettings):
     api_key: Annotated[HeaderSecret | None, requires("key_path", "cert_path")] = None
     sis_ca_path: CaBundle | None = None
     sis_timeout_seconds: Seconds = 300
+    sis_max_response_bytes: PositiveInt = 256 * 1024**2
     fetch_amount: PositiveInt = 1000
     fetch_amount_max: Annotated[PositiveInt | None, at_least("fetch_amount")] = None
     max_chunk_size: PositiveInt = 100

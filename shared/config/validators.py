@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationInfo
 
+from shared.config.nats_address import NatsAddress
 from shared.config.redis_address import RedisAddress
 from shared.model.errors import ConfigurationError
 from shared.model.services import choose_services, load_services
@@ -50,10 +51,7 @@ def _http_address(value: str) -> str:
 
 
 def _nats_uri(value: SecretStr) -> SecretStr:
-    for address in value.get_secret_value().split(","):
-        parts = _split(address.strip())
-        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
-            raise ValueError("must be nats://host:4222 or tls://host:4222, several separated by commas")
+    NatsAddress.parse(value.get_secret_value())
     return value
 
 

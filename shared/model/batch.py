@@ -21,3 +21,7 @@ class Batch:
     """The ordinal to store when all of it is settled."""
     has_more: bool
     entities: Sequence[Entity]
+    unreadable: Sequence[int] = ()
+    """The positions, ascending, of entities that no strict JSON parser accepts: they go into no chunk."""
+    behind: int | None = None
+    """The greatest ordinal that SISU has, where that is before `since`: SISU was restored from a backup, say."""

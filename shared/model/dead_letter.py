@@ -3,6 +3,7 @@
 A dead letter is personal data: it has the entity, and what the mankeli wrote about it.
 """
 
+import base64
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -15,6 +16,7 @@ from shared.model.records import Record, now
 
 _SUMMARY_ERROR_MAX_CHARACTERS = 200
 _NO_ENTITY = Entity(b"null")
+_EMPTY_FIELDS = b',"entity":null,"entityBase64":null'
 
 
 class DeadLetterReason(StrEnum):
@@ -22,6 +24,8 @@ class DeadLetterReason(StrEnum):
 
     REJECTED = "rejected"
     TOO_LARGE = "too large"
+    UNREADABLE = "unreadable"
+    """No strict JSON parser accepts it: a lone surrogate, NaN, invalid UTF-8, absurd nesting."""
 
 
 class DeadLetter(Record, kw_only=True):
@@ -44,7 +48,9 @@ class DeadLetter(Record, kw_only=True):
     error: str | None = None
     """What the mankeli wrote; None where no mankeli was asked."""
     entity: Entity = _NO_ENTITY
-    """As SISU wrote it; null where it would not fit into a message."""
+    """As SISU wrote it; null where it would not fit into a message, or is unreadable."""
+    entity_base64: str | None = None
+    """The bytes of an unreadable entity, which JSON cannot hold; None where they would not fit into a message."""
 
     @classmethod
     def of(
@@ -60,6 +66,7 @@ class DeadLetter(Record, kw_only=True):
     ) -> Self:
         """Make the dead letter of an entity that failed now; `earlier` is that of its last failure, if there is one."""
         failed_at = now()
+        is_unreadable = reason is DeadLetterReason.UNREADABLE
         first_failed_at = (earlier.first_failed_at or earlier.failed_at) if earlier else failed_at
         return cls(
             service=service,
@@ -73,7 +80,8 @@ class DeadLetter(Record, kw_only=True):
             first_failed_at=first_failed_at,
             count=earlier.count + 1 if earlier else 1,
             error=error_text,
-            entity=entity,
+            entity=_NO_ENTITY if is_unreadable else entity,
+            entity_base64=base64.b64encode(entity).decode() if is_unreadable else None,
         )
 
     def encode(self, max_bytes: int) -> bytes:
@@ -96,18 +104,25 @@ class DeadLetter(Record, kw_only=True):
         }
         text, error_text = orjson.dumps(head), self.error
         # Measured, not computed: a control character takes six bytes in JSON.
-        while error_text and len(text) + len(b',"entity":null') > max_bytes:
+        while error_text and len(text) + len(_EMPTY_FIELDS) > max_bytes:
             error_text = error_text[: len(error_text) // 2]
             text = orjson.dumps(head | {"error": error_text})
+        if self.entity_base64 is not None:
+            return text[:-1] + b',"entity":null' + self._base64_field(max_bytes - len(text)) + b"}"
         fits = len(text) + len(b',"entity":') + len(self.entity) <= max_bytes
         return text[:-1] + b',"entity":' + bytes(self.entity if fits else _NO_ENTITY) + b"}"
+
+    def _base64_field(self, max_bytes: int) -> bytes:
+        """Return the field after `"entity":null`: the bytes, or null where both would take more than `max_bytes`."""
+        field = b',"entityBase64":"%s"' % (self.entity_base64 or "").encode()
+        return field if len(b',"entity":null') + len(field) <= max_bytes else b',"entityBase64":null'
 
     @classmethod
     def decode(cls, data: bytes) -> Self | None:
         """Decode a message; None where it is not a dead letter of this importer."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
             return None
 
 

@@ -46,17 +46,38 @@ class ServiceFailedError(ImporterError):
 class FetchError(ServiceFailedError):
     """SISU returned no usable response, after all attempts that could help."""
 
+    timed_out = False
+    """Whether the last attempt took all the time that it may."""
+
 
 class SisuNoResponseError(FetchError):
-    """No response came from an address of SISU: in this run it is not asked for other services either."""
+    """A request got no response in time, or the connection broke: it says nothing about other services."""
 
 
 class SisuConnectionError(SisuNoResponseError):
     """No connection to SISU could be made, so the failure has nothing to do with what was requested."""
 
 
+class SisuUnavailableError(FetchError):
+    """SISU requests a longer pause than a run waits: in this run its address gets no further request."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(f"{service}: {reason}")
+        self.reason = reason
+        """The message without the service: it is true of all services at this address."""
+
+
+class SisuUnauthorizedError(ServiceFailedError):
+    """SISU rejected the credentials: in this run no service is requested with them again. The next run tries again."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(f"{service}: {reason}")
+        self.reason = reason
+        """The message without the service: it is true of all services with these credentials."""
+
+
 class ServiceForbiddenError(ServiceFailedError):
-    """SISU returned 403: the service is skipped until the process restarts."""
+    """SISU returned 403 for a service. The next run requests it again."""
 
 
 class ExecutionFailedError(ServiceFailedError):

@@ -116,6 +116,10 @@ DEAD_LETTER_SUBJECTS = "DEAD_LETTER.>"
 
 COLLECTOR_CONSUMER = "ack-collector"
 
+EXECUTION_HEADER = "Importer-Execution"
+CHUNK_HEADER = "Importer-Chunk"
+"""Headers of each chunk that repeat what its body says, for a mankeli that cannot parse it."""
+
 _TOKEN_MAX_CHARACTERS = 200
 _DEAD_LETTER_SUBJECT = re.compile(r"""(DEAD_LETTER\.[^.\s]+\.)[^.\s"']+""")
 

@@ -61,6 +61,7 @@ def nats_permissions(services: Sequence[Service]) -> list[NatsPermission]:
         ({_P, _O}, f"STREAM.MSG.GET.{keys.DEAD_LETTER_STREAM}", True),
         ({_P, _O}, f"STREAM.MSG.DELETE.{keys.DEAD_LETTER_STREAM}", True),
         *(({_P}, f"STREAM.CREATE.{stream}", True) for stream in _STREAMS),
+        ({_P}, f"STREAM.UPDATE.{keys.CHUNK_STREAM}", True),
         ({_P}, f"CONSUMER.DURABLE.CREATE.{_COLLECTOR}", True),
         ({_P}, f"CONSUMER.CREATE.{_COLLECTOR}", False),
         ({_P}, f"STREAM.PURGE.{keys.CHUNK_STREAM}", False),

@@ -175,7 +175,7 @@ def decode(kind: type[RecordT], text: str | bytes | None) -> RecordT | None:
         return None
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):  # whatever was written there by hand
         return None
 
 

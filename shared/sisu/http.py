@@ -1,33 +1,21 @@
-"""One HTTP request to SISU: authentication, time limits, and how it is abandoned.
+"""One HTTP request to SISU: what its errors mean, the bounds of a body, and Retry-After. Blocking, without a deadline.
 
-`requests` blocks, so an attempt runs in a thread of its own. It has a deadline for the whole of it, since a server that
-drips a byte now and then would never meet a time-out between two bytes.
+The connections are in `session.py`, the deadline in `attempt.py`.
 """
 
-import asyncio
-import threading
-import time
-from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import ProtocolError
-from urllib3.util.ssl_ import create_urllib3_context
 
-from shared.config.settings import ProducerSettings
-from shared.model.errors import ConfigurationError, FetchError, ImporterError, SisuConnectionError, SisuNoResponseError
+from shared.model.errors import FetchError, ImporterError, SisuConnectionError, SisuNoResponseError
 from shared.model.records import now
+from shared.sisu.attempt import Attempt
 
 _READ_BYTES = 256 * 1024
 _LONGEST_SECONDS = 10**9
 """The largest Retry-After that is parsed, so that any number of digits fits into a float."""
-
-T = TypeVar("T")
 
 
 class TransientError(ImporterError):
@@ -49,87 +37,49 @@ class TransientError(ImporterError):
         """One of a few fixed words, for a metric: tls, timeout, connection, response, or the status."""
 
 
-class NoAuth(AuthBase):
-    """Add no header. A session without `auth` would read a password from ~/.netrc."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Return the request as it is."""
-        return request
+class ResponseTooLargeError(ImporterError):
+    """A body is larger than SIS_MAX_RESPONSE_BYTES, decoded: another attempt at as many entities will not help."""
 
 
-class _Headers(AuthBase):
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._headers)
-        return request
-
-
-class _ExtraCaAdapter(HTTPAdapter):
-    """Trusts a private authority in addition to the public ones; `Session.verify` would trust it instead of them."""
-
-    def __init__(self, ca_path: Path) -> None:
-        self._context = create_urllib3_context()
-        self._context.load_verify_locations(str(ca_path))
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
-
-
-def make_session(ca_path: Path | None) -> requests.Session:
-    """Make a session without credentials that verifies TLS. Raises ConfigurationError for an unreadable `ca_path`."""
-    session = requests.Session()
-    session.auth = NoAuth()
-    if ca_path:
-        try:
-            session.mount("https://", _ExtraCaAdapter(ca_path))
-        except OSError as error:
-            raise ConfigurationError(f"SIS_CA_PATH: {ca_path} has no certificate that can be read") from error
-    return session
-
-
-def authentication(settings: ProducerSettings) -> tuple[AuthBase, str]:
-    """Return the first authentication that applies, and the variables that it comes from."""
-    if settings.sis_api_user and settings.sis_api_password:
-        basic = HTTPBasicAuth(settings.sis_api_user.encode(), settings.sis_api_password.get_secret_value().encode())
-        return basic, "SIS_API_USER and SIS_API_PASSWORD"
-    if settings.cert_path and settings.api_key:
-        return _Headers({"X-Api-Key": settings.api_key.get_secret_value()}), "API_KEY, KEY_PATH and CERT_PATH"
-    if settings.cert_path:
-        return NoAuth(), "KEY_PATH and CERT_PATH"
-    if settings.proxy_token:
-        token = settings.proxy_token.get_secret_value()
-        return _Headers({"Authorization": f"Bearer {token}", "token": token}), "PROXY_TOKEN"
-    return NoAuth(), "SIS_API_USER and SIS_API_PASSWORD, KEY_PATH and CERT_PATH, or PROXY_TOKEN (none is set)"
-
-
-def read_body(response: requests.Response, deadline: float, abandoned: threading.Event) -> bytes:
-    """Read the whole body by `deadline` (monotonic clock), unless it is abandoned. Blocks; raises TransientError."""
-    # read1 returns what has arrived; read and iter_content wait for a full buffer and would miss the deadline.
-    parts = []
+def read_body(response: requests.Response, attempt: Attempt, max_bytes: int) -> bytes:
+    """Read the whole body, decoded. Blocks; raises TransientError and ResponseTooLargeError."""
+    too_large = ResponseTooLargeError(f"the response is larger than SIS_MAX_RESPONSE_BYTES ({max_bytes})")
+    parts, size = [], 0
+    # read1 returns what has arrived, and never more, decoded, than it is asked for.
     while part := response.raw.read1(_READ_BYTES, decode_content=True):
         parts.append(part)
-        if abandoned.is_set() or time.monotonic() > deadline:
-            raise TransientError("the response took too long")
+        size += len(part)
+        if size > max_bytes:
+            raise too_large
+    if attempt.has_ended:
+        raise TransientError("the response took too long", kind="timeout")
     expected = response.headers.get("Content-Length")
-    if expected is not None and "Content-Encoding" not in response.headers and sum(map(len, parts)) < int(expected):
+    if expected is not None and "Content-Encoding" not in response.headers and size < int(expected):
         raise TransientError("the response was cut off")
     return b"".join(parts)
 
 
-def retry_after_seconds(value: str | None) -> float | None:
-    """Parse a Retry-After: seconds or a date (RFC 9110, 10.2.3); None for anything else."""
+def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:
+    """Parse a Retry-After: seconds or a date (RFC 9110, 10.2.3); None for anything else.
+
+    A date is relative to the `Date` of the same response: the server's clock may be wrong.
+    """
     if value is None:
         return None
     try:
         return float(min(max(0, int(value)), _LONGEST_SECONDS))
     except ValueError:
-        pass
+        until = _parse_date(value)
+    if until is None:
+        return None
+    return max(0.0, (until - (_parse_date(date) or now())).total_seconds())
+
+
+def _parse_date(text: str | None) -> datetime | None:
     try:
-        return max(0.0, (parsedate_to_datetime(value) - now()).total_seconds())
-    except (ValueError, TypeError):
+        moment = parsedate_to_datetime(text or "")
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, TypeError, ArithmeticError, IndexError):  # the parser raises all of these for bad input
         return None
 
 
@@ -149,37 +99,12 @@ def no_response_error(error: requests.exceptions.RequestException, timeout_secon
         return TransientError(
             f"no response within {timeout_seconds:g} s", final_error=SisuNoResponseError, kind="timeout"
         )
+    if isinstance(error, requests.exceptions.ProxyError):
+        reason = f"the proxy of the environment (HTTPS_PROXY, HTTP_PROXY) failed: {root_cause(error)}"
+        return TransientError(reason, final_error=SisuConnectionError, kind="connection")
     # A connection that broke before a response may have broken because of the request itself.
     was_made = any(isinstance(cause, ProtocolError) for cause in error.args)
     if was_made:
         reason = f"the connection broke: {root_cause(error)}"
         return TransientError(reason, final_error=SisuNoResponseError, kind="connection")
     return TransientError(f"no connection: {root_cause(error)}", final_error=SisuConnectionError, kind="connection")
-
-
-async def run_abandonable(work: Callable[[threading.Event], T]) -> T:
-    """Run `work` in a daemon thread and return its result; when the wait is cancelled, set its event and abandon it.
-
-    Not asyncio.to_thread: its threads are waited for when the process ends, and a hanging server would hold that up.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-    abandoned = threading.Event()
-
-    def deliver(finish: Callable[[], None]) -> None:
-        if not done.done():
-            finish()
-
-    def run() -> None:
-        try:
-            finish = partial(done.set_result, work(abandoned))
-        except BaseException as error:  # noqa: BLE001 - passed to the waiter
-            finish = partial(done.set_exception, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(deliver, finish)
-
-    threading.Thread(target=run, name="sisu", daemon=True).start()
-    try:
-        return await done
-    finally:
-        abandoned.set()

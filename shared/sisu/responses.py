@@ -1,6 +1,7 @@
 """Parse SISU's responses into batches. Pure: bytes in, a batch out, or an error that says what is wrong.
 
 An export's entities stay the bytes that SISU wrote: `msgspec.Raw` cuts a page into entities without building objects.
+Where an entity makes that fail, the page is cut by `entity_scanner.py`, and the batch says which ones are unreadable.
 Errors never quote the response, which has personal data.
 """
 
@@ -13,10 +14,14 @@ from shared.model.batch import ONE_TIME_ORDINAL, Batch
 from shared.model.errors import ImporterError
 from shared.model.messages import Entity
 from shared.model.services import Api, Service
+from shared.sisu.entity_scanner import MAX_DEPTH, ScanError, is_readable, is_too_deep, scan_list
 
 GREATEST_ORDINAL = 2**53 - 1
 """The largest integer that every reader of JSON takes exactly (RFC 8259, 6). A wrong ordinal, once stored, would skip
 everything up to it, so one that no real SISU comes near is rejected."""
+
+_DEEP_MIN_BYTES = 2 * MAX_DEPTH
+"""What is smaller is not nested too deeply."""
 
 _UTF8_DECODER = getincrementaldecoder("utf-8")
 _SLICE_BYTES = 64 * 1024
@@ -30,10 +35,14 @@ class MalformedResponseError(ImporterError):
     """The response is not JSON: cut off, or the page of a proxy. Another attempt may help."""
 
 
+class LaggingResponseError(ImporterError):
+    """The response is older than what was imported before, as of a lagging replica: another attempt may help."""
+
+
 class _Page(msgspec.Struct):
     entities: list[msgspec.Raw]
     hasMore: bool  # noqa: N815 - SISU's name
-    greatestOrdinal: int  # noqa: N815 - SISU's name
+    greatestOrdinal: int | None = None  # noqa: N815 - SISU's name
 
 
 class _GraphqlResponse(msgspec.Struct):
@@ -42,18 +51,27 @@ class _GraphqlResponse(msgspec.Struct):
 
 
 def parse_response(service: Service, since: int, body: bytes) -> Batch:
-    """Return the batch in a response of the service's API. Raises InvalidResponseError or MalformedResponseError."""
-    _check_utf8(body)
+    """Return the batch in a response of the service's API.
+
+    Raises InvalidResponseError, MalformedResponseError or LaggingResponseError.
+    """
     try:
+        _check_utf8(body)
         if service.api.is_export:
             return _export(service, since, body)
         return Batch(service, since, ONE_TIME_ORDINAL, has_more=False, entities=_one_time(service, body))
     except msgspec.ValidationError as error:
         raise InvalidResponseError(f"the response does not have the shape of {service.api}: {error}") from None
     except RecursionError:
-        raise InvalidResponseError("the response is nested too deeply for a parser") from None
+        return _export_with_unreadable(
+            service, since, body, InvalidResponseError("the response is nested too deeply for a parser")
+        )
     except msgspec.DecodeError:
-        raise MalformedResponseError("the response is not JSON, or was cut off") from None
+        return _export_with_unreadable(
+            service, since, body, MalformedResponseError("the response is not JSON, or was cut off")
+        )
+    except MalformedResponseError as error:
+        return _export_with_unreadable(service, since, body, error)
 
 
 def _check_utf8(body: bytes) -> None:
@@ -75,17 +93,47 @@ def _check_utf8(body: bytes) -> None:
 
 def _export(service: Service, since: int, body: bytes) -> Batch:
     page = msgspec.json.decode(body, type=_Page)
-    if page.greatestOrdinal < since:
-        raise InvalidResponseError(
-            f"greatestOrdinal {page.greatestOrdinal} is before since={since}: ordinals went back"
-        )
-    if page.greatestOrdinal > GREATEST_ORDINAL:
-        raise InvalidResponseError(
-            f"greatestOrdinal {page.greatestOrdinal} is above 2^53 - 1, more than JSON carries exactly"
-        )
-    if page.hasMore and page.greatestOrdinal == since:
+    deep = [
+        position
+        for position, entity in enumerate(page.entities)
+        if len(entity) > _DEEP_MIN_BYTES and is_too_deep(bytes(entity))
+    ]
+    return _batch(service, since, page, page.entities, deep)
+
+
+def _export_with_unreadable(service: Service, since: int, body: bytes, error: ImporterError) -> Batch:
+    """Return the batch of a page that only some of its entities make unreadable, else raise `error`."""
+    if not service.api.is_export:
+        raise error from None
+    try:
+        scanned = scan_list(body, "entities")
+        _check_utf8(scanned.envelope)
+        page = msgspec.json.decode(scanned.envelope, type=_Page)
+    except (ScanError, MalformedResponseError, msgspec.DecodeError, RecursionError):
+        raise error from None
+    unreadable = [position for position, entity in enumerate(scanned.elements) if not is_readable(entity)]
+    if page.entities or not unreadable:
+        raise error from None  # `entities` appears twice, or something else is wrong
+    return _batch(service, since, page, [Entity(entity) for entity in scanned.elements], unreadable)
+
+
+def _batch(
+    service: Service, since: int, page: _Page, entities: Sequence[Entity], unreadable: Sequence[int] = ()
+) -> Batch:
+    """Return the batch of a page with these entities. Raises InvalidResponseError or LaggingResponseError."""
+    greatest = page.greatestOrdinal
+    if not entities and not page.hasMore and (greatest or 0) < since:
+        # Nothing new, whatever it says of the ordinal: idle services of SISU are known to return 0 or null.
+        return Batch(service, since, since, has_more=False, entities=(), behind=greatest or None)
+    if greatest is None:
+        raise InvalidResponseError(f"the response does not have the shape of {service.api}: it has no greatestOrdinal")
+    if greatest < since:
+        raise LaggingResponseError(f"greatestOrdinal {greatest} is before since={since}: ordinals went back")
+    if greatest > GREATEST_ORDINAL:
+        raise InvalidResponseError(f"greatestOrdinal {greatest} is above 2^53 - 1, more than JSON carries exactly")
+    if page.hasMore and greatest == since:
         raise InvalidResponseError(f"hasMore is true, but greatestOrdinal stays at {since}: that would never end")
-    return Batch(service, since, page.greatestOrdinal, page.hasMore, page.entities)
+    return Batch(service, since, greatest, page.hasMore, entities, unreadable)
 
 
 def _one_time(service: Service, body: bytes) -> Sequence[Entity]:

@@ -231,16 +231,20 @@ def test_sisu_is_not_there(unreachable: Unreachable) -> None:
 
 
 def test_refused_by_sisu(nats_uri: str, redis_uri: str) -> None:
-    """A 401 ends the producer at once: no other service would be answered, and no restart is of use."""
+    """A 401 fails every service with these credentials after one request, with the reason for each."""
     with SisuSimulator(size=100, credentials=Credentials(token="right")) as sisu:
         addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
-        outcome = run(*PRODUCER, **variables(**addresses, PROXY_TOKEN=SECRET))
-        assert last_word(outcome, 2) == f"PERSON: SISU at {sisu.uri} rejected the credentials (401): check PROXY_TOKEN"
-        assert len(sisu.requests) <= 2
+        outcome = run(*PRODUCER, **variables(**addresses, SERVICES="PERSON,PLAN", PROXY_TOKEN=SECRET))
+        assert outcome.code == 1, outcome.output
+        failed = {event["service"]: event["reason"] for event in outcome.events if event["event"] == "service_failed"}
+        reason = f"SISU at {sisu.uri} rejected the credentials (401): check PROXY_TOKEN"
+        assert failed == {service: f"{service}: {reason}" for service in ("PERSON", "PLAN")}
+        assert len(sisu.requests) == 1
+        assert SECRET not in outcome.output
 
 
 def test_forbidden_by_sisu(nats_uri: str, redis_uri: str) -> None:
-    """A 403 is loud, and no obstacle for the rest: what may be read is complete."""
+    """A 403 is loud, and no obstacle for the rest, where it was never otherwise: what may be read is complete."""
     with SisuSimulator(size=100, forbidden=["PERSON"]) as sisu:
         addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
         outcome = run(*PRODUCER, **variables(**addresses, SERVICES="PERSON"))

@@ -1,10 +1,17 @@
 """SISU fails in every known way: the run ends in bounded time with a reason, no ordinal moves, and nothing spins."""
 
+import base64
+import json
 from typing import Any
 
 import pytest
 
-from tests.faults.conftest import MakeRig, quick
+from demo.sisu.simulator import Credentials
+from shared.model import keys
+from shared.model.messages import Entity, entity_id
+from tests.faults.conftest import MakeRig, quick, slow
+from tests.faults.harness.rig import FaultRig
+from tests.support.waiting import wait_until
 
 MAX_REQUESTS = 40
 """More than six attempts for each of two services and a few earlier requests: more would be spinning."""
@@ -17,6 +24,8 @@ TRANSIENT: dict[str, dict[str, Any]] = {
     "503 with Retry-After": {"kind": "status", "status": 503, "retry_after": 0},
     "429": {"kind": "status", "status": 429},
     "429 with Retry-After": {"kind": "status", "status": 429, "retry_after": 1},
+    **{str(status): {"kind": "status", "status": status} for status in (408, 421, 423, 425)},
+    "a lagging replica": {"kind": "ordinal_back"},
     "truncated JSON": {"kind": "truncated"},
     "truncated body": {"kind": "truncated", "honest_length": False},
     "reset": {"kind": "reset"},
@@ -30,7 +39,6 @@ ENDED_BY_TIMEOUT = ("hangs", "drips")
 
 # Responses that a retry does not improve: the service fails at once.
 INVALID: dict[str, tuple[dict[str, Any], str]] = {
-    "ordinal going back": ({"kind": "ordinal_back"}, "ordinals went back"),
     "ordinal null": ({"kind": "ordinal_null"}, "does not have the shape of"),
     "ordinal as a string": ({"kind": "ordinal_string"}, "does not have the shape of"),
     "no ordinal": ({"kind": "ordinal_missing"}, "does not have the shape of"),
@@ -54,7 +62,9 @@ UNUSUAL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", quick(TRANSIENT, "503 with Retry-After", "truncated body", "HTML", "hangs"))
+@pytest.mark.parametrize(
+    "name", quick(TRANSIENT, "503 with Retry-After", "truncated body", "HTML", "hangs", "a lagging replica")
+)
 def test_transient_faults_are_retried(make_rig: MakeRig, name: str) -> None:
     """A third attempt follows two corrupted responses, and the run completes."""
     rig = make_rig(size=60, SIS_TIMEOUT_SECONDS="1.5" if name in ENDED_BY_TIMEOUT else "30")
@@ -78,13 +88,12 @@ def test_permanent_faults_end_after_six_attempts(make_rig: MakeRig, name: str) -
     assert fault.hits == 6
     assert '"service_failed"' in outcome.output
     assert rig.ordinal("PERSON") == rig.history.pages[0].greatest
+    assert rig.ordinal("PLAN") == rig.sisu.greatest_ordinal("PLAN"), "an endpoint that fails does so alone"
     assert len(rig.sisu.requests) < MAX_REQUESTS
     rig.check()
 
 
-@pytest.mark.parametrize(
-    "name", quick(INVALID, "ordinal going back", "ordinal above 2^53", "more without progress", "ordinal null")
-)
+@pytest.mark.parametrize("name", quick(INVALID, "ordinal above 2^53", "more without progress", "ordinal null"))
 def test_invalid_responses_are_rejected(make_rig: MakeRig, name: str) -> None:
     """The service fails at once with a message that names the problem, and its ordinal stays."""
     details, reason = INVALID[name]
@@ -115,28 +124,128 @@ def test_unusual_responses_are_imported(make_rig: MakeRig, name: str) -> None:
     rig.check()
 
 
-def test_rejected_credentials_end_the_process(make_rig: MakeRig) -> None:
-    """401: exit code 2, which supervisord does not restart, and a message that names the variables."""
-    rig = make_rig(size=60)
+def test_rejected_credentials_fail_the_services_until_they_are_accepted(make_rig: MakeRig) -> None:
+    """401: one request in each run, a reason that names the variables for each service, and the process stays."""
+    rig = make_rig(size=60, PROXY_TOKEN="right")
     rig.start()
-    rig.sisu.fault("status", status=401, service="PERSON", skip=1)
-    producer = rig.start_producer()
-    outcome = producer.wait_done(20)
-    assert outcome.code == 2
-    assert "rejected the credentials (401): check SIS_API_USER" in outcome.events[-1]["reason"]
+    rig.sisu.credentials = Credentials(token="another")
+    producer = rig.start_producer(once=False)
+    rig.wait_for_runs(producer, 2)
+    runs, requests = producer.output.count('"run_finished"'), len(rig.sisu.requests)
+    assert runs <= requests <= runs + 1
+    assert {request.status for request in rig.sisu.requests} == {401}
+    reason = f"SISU at {rig.sisu.uri} rejected the credentials (401): check PROXY_TOKEN"
+    for service in ("PERSON", "PLAN"):
+        assert f"{service}: {reason}" in producer.output
+    rig.sisu.credentials = Credentials(token="right")
+    for service in ("PERSON", "PLAN"):
+        wait_until(lambda name=service: rig.ordinal(name) == rig.sisu.greatest_ordinal(name), f"{service} is imported")
+    assert not producer.outcomes, "the process stayed"
+    producer.stop()
     rig.check()
 
 
-def test_a_forbidden_service_is_skipped(make_rig: MakeRig) -> None:
-    """403: the service is skipped with a log event until the process restarts, and the others are imported."""
+def test_rejected_credentials_do_not_concern_the_public_api(make_rig: MakeRig) -> None:
+    """401: what is read without credentials is imported."""
+    rig = make_rig(services=("PERSON", "CURRICULUM_PERIOD"), size=60)
+    rig.start()
+    rig.sisu.credentials = Credentials(token="another")
+    outcome = rig.produce()
+    assert outcome.code == 1, outcome.output
+    rig.wait_for_sample()
+    assert (rig.ordinal("PERSON"), rig.ordinal("CURRICULUM_PERIOD")) == (0, 1)
+    rig.sisu.credentials = Credentials()
+    rig.check()
+
+
+def test_a_forbidden_service_is_requested_in_every_run(make_rig: MakeRig) -> None:
+    """403: the others are imported, each run tries again, and what is allowed in the end is imported."""
     rig = make_rig(size=60)
     rig.start()
-    rig.sisu.fault("status", status=403, service="PERSON", times=None)
-    outcome = rig.produce()
-    assert outcome.code == 0, outcome.output
-    assert '"service_forbidden"' in outcome.output
+    fault = rig.sisu.fault("status", status=403, service="PERSON", times=None, retry_after=2)
+    producer = rig.start_producer(once=False)
+    wait_until(lambda: producer.output.count('"run_finished"') >= 2, "two runs are finished")
+    assert fault.hits >= 2
+    assert producer.output.count('"service_forbidden"') >= 2
+    assert '"complete": false' not in producer.output, "what was never read leaves a run complete"
     assert rig.ordinal("PERSON") == 0
     assert rig.ordinal("PLAN") == rig.sisu.greatest_ordinal("PLAN")
+    rig.end_faults()
+    wait_until(lambda: rig.ordinal("PERSON") == rig.sisu.greatest_ordinal("PERSON"), "it is imported")
+    producer.stop()
+    rig.check()
+
+
+def test_a_service_that_was_imported_before_and_is_forbidden_leaves_a_run_incomplete(make_rig: MakeRig) -> None:
+    """403 after a success: permissions were lost, and mankelis are not told that all is stored."""
+    rig = make_rig(size=60)
+    rig.start()
+    assert rig.produce().code == 0
+    rig.sisu.fault("status", status=403, service="PERSON", times=None)
+    outcome = rig.produce()
+    assert outcome.code == 1, outcome.output
+    assert "post_update_sent" not in outcome.output
+    rig.check()
+
+
+def test_a_long_retry_after_concerns_the_address(make_rig: MakeRig) -> None:
+    """One service is told to wait for a day: no other one is requested in this run, and the next run asks again."""
+    rig = make_rig(size=60)
+    rig.start()
+    rig.sisu.fault("status", status=503, retry_after=86400, times=None)
+    outcome = rig.produce()
+    assert outcome.code == 1, outcome.output
+    assert len(rig.sisu.requests) == 1
+    assert [event["service"] for event in outcome.events if event["event"] == "service_skipped"] == ["PLAN"]
+    rig.check()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"id":"a","x":"\\ud83d"}',
+        b'{"id":"a","x":NaN}',
+        b'{"id":"a","x":"\xff"}',
+        slow(b'{"id":"a","x":' + b"[" * 985 + b"]" * 985 + b"}"),
+        slow(b'{"id":"a","x":' + b"[" * 5000 + b"]" * 5000 + b"}"),
+    ],
+    ids=["lone surrogate", "NaN", "invalid UTF-8", "985 levels", "5000 levels"],
+)
+def test_an_unreadable_entity_becomes_a_dead_letter(make_rig: MakeRig, bad: bytes) -> None:
+    """I8: it alone is not delivered, and nothing of it is lost; the rest of its page is imported."""
+    rig = make_rig(services=("PERSON",), size=60)
+    key = entity_id(Entity(bad))
+    rig.sisu.put("PERSON", bad, entity_id=key)
+    rig.sisu.touch("PERSON", 10, seed=1)
+    rig.history.too_large = frozenset({key})  # as one that is too large, it is in no chunk
+    rig.start()
+    history = rig.check()
+    assert {dead_letter.reason for dead_letter in history.kept_dead_letters} == {"unreadable"}
+    kept = rig.recorder.run(_dead_letter(rig, keys.dead_letter_subject("ORI_PERSON_CHANNEL", key)))
+    assert (kept["entity"], base64.b64decode(kept["entityBase64"])) == (None, bad)
+
+
+async def _dead_letter(rig: FaultRig, subject: str) -> dict[str, Any]:
+    message = await rig.recorder.client.jetstream().get_last_msg("IMPORTER_DEAD_LETTERS", subject)
+    fields: dict[str, Any] = json.loads(message.data or b"")
+    return fields
+
+
+@pytest.mark.parametrize("ordinal", [slow("zero"), slow("null"), "behind"])
+def test_an_idle_service_whose_last_page_has_no_ordinal(make_rig: MakeRig, ordinal: str) -> None:
+    """Nothing new: the run is complete and the ordinal stays; a SISU that has less than it had is told."""
+    rig = make_rig(services=("PERSON",), size=60)
+    rig.start()
+    assert rig.produce().code == 0
+    imported = rig.ordinal("PERSON")
+    rig.sisu.fault("idle_page", service="PERSON", times=None, ordinal={"zero": 0, "null": None, "behind": 3}[ordinal])
+    outcome = rig.produce()
+    assert outcome.code == 0, outcome.output
+    behind = [event for event in outcome.events if event["event"] == "sisu_behind"]
+    assert [(e["level"], e["ordinal"], e["greatest_ordinal"]) for e in behind] == (
+        [("warning", imported, 3)] if ordinal == "behind" else []
+    )
+    assert rig.ordinal("PERSON") == imported
     rig.check()
 
 

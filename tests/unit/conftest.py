@@ -1,4 +1,4 @@
-"""An environment for the settings, what they complain of, and certificates for them to name."""
+"""Fixtures for tests of the settings: an environment, certificates to name in it, and the errors that are reported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,18 +10,22 @@ from shared.config.settings import CollectorSettings, ProducerSettings, read_set
 from shared.model.errors import ConfigurationError
 from tests.support.certificates import make_certificates
 
-NEEDED = {"NATS_URI": "nats://nats:4222", "REDIS_URI": "redis://redis:6379", "SIS_API_URL": "https://sisu.example.org"}
+REQUIRED = {
+    "NATS_URI": "nats://nats:4222",
+    "REDIS_URI": "redis://redis:6379",
+    "SIS_API_URL": "https://sisu.example.org",
+}
 SetEnvironment = Callable[..., None]
 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
-    """Set exactly these variables, beside those that are needed; None leaves a needed one out."""
+    """Return a function that sets exactly these variables and the required ones; None leaves a required one out."""
     for name in ProducerSettings.model_fields | CollectorSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
     def set_variables(**variables: str | None) -> None:
-        for name, value in (NEEDED | variables).items():
+        for name, value in (REQUIRED | variables).items():
             if value is not None:
                 monkeypatch.setenv(name, value)
 
@@ -30,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with certificates and keys, one of them with a password."""
+    """Return a folder with certificates and keys, one of which has a password."""
     folder = tmp_path_factory.mktemp("certificates")
     for name, content in make_certificates().items():
         (folder / name).write_bytes(content)
@@ -43,9 +47,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reported_errors(kind: type[ProducerSettings | CollectorSettings] = ProducerSettings) -> dict[str, str]:
-    """Return the reported errors, by variable."""
-    with pytest.raises(ConfigurationError) as refused:
+    """Return the line that is reported for each invalid variable, by variable."""
+    with pytest.raises(ConfigurationError) as error:
         read_settings(kind)
-    head, *lines = str(refused.value).split("\n")
+    head, *lines = str(error.value).split("\n")
     assert head == "the configuration cannot be used:"
     return {line.split()[0].rstrip(":"): line for line in lines}

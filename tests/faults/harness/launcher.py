@@ -57,7 +57,7 @@ def _short_timeouts() -> list[tuple[ModuleType, dict[str, object]]]:
     from producer import app  # noqa: PLC0415 - as above
     from producer.batch import progress_listener  # noqa: PLC0415
     from producer.control import lock  # noqa: PLC0415
-    from shared.broker import connection, feedback_subscription, streams  # noqa: PLC0415
+    from shared.broker import collector_consumer, connection, feedback_subscription  # noqa: PLC0415
     from shared.store import redis_client  # noqa: PLC0415
 
     return [
@@ -75,7 +75,7 @@ def _short_timeouts() -> list[tuple[ModuleType, dict[str, object]]]:
         ),
         (redis_client, {"_CONNECT_TIMEOUT_SECONDS": 0.5, "_REPLY_TIMEOUT_SECONDS": 1.0, "_ATTEMPTS": 4}),
         (feedback_subscription, {"_UNRESPONSIVE_SECONDS": 6.0}),
-        (streams, {"_FEEDBACK_ACK_WAIT_SECONDS": 1.0}),
+        (collector_consumer, {"_ACK_WAIT_SECONDS": 1.0}),
     ]
 
 

@@ -8,6 +8,7 @@ import msgspec
 from demo.sisu.simulator import Page as ServedPage
 from demo.sisu.simulator import SisuSimulator
 from demo.sisu.version_log import Version
+from shared.model.messages import Entity, entity_id
 from tests.faults.harness.history import History, Page
 
 ONE_TIME_ORDINAL = 1
@@ -32,7 +33,7 @@ class RecordingSisu(SisuSimulator):
     def page(self, service_name: str, since: int, limit: int, *, inclusive: bool = False) -> ServedPage:
         """Return a page of an export, and record it."""
         page = super().page(service_name, since, limit, inclusive=inclusive)
-        heads = [msgspec.json.decode(body, type=_Head) for body in page.bodies]
+        heads = [_head(body) for body in page.bodies]
         entities = tuple((head.id, head.metadata.modificationOrdinal) for head in heads)
         self._history.pages.append(Page(time.time_ns(), service_name, since, page.greatest_ordinal, entities))
         return page
@@ -51,3 +52,11 @@ class RecordingSisu(SisuSimulator):
             entities = tuple((version.entity_id, 0) for version in versions)
             self._history.pages.append(Page(time.time_ns(), service_name, 0, ONE_TIME_ORDINAL, entities))
         return versions
+
+
+def _head(body: bytes) -> _Head:
+    """Return the head of an entity; the digest of one that cannot be read is its id."""
+    try:
+        return msgspec.json.decode(body, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Head(id=entity_id(Entity(body)))

@@ -14,8 +14,10 @@ from nats.js.api import ConsumerConfig, StreamInfo
 from admin.checks.permissions.nats import probe_nats
 from admin.checks.permissions.redis import probe_redis
 from admin.checks.permissions.report import MissingPermissions, make_finding
+from shared.broker.collector_consumer import ensure_collector_consumer
+from shared.broker.jetstream_api import JetStreamApi
 from shared.broker.operator_connection import OperatorConnection
-from shared.broker.streams import ensure_collector_consumer, ensure_stream, stream_configs
+from shared.broker.streams import ensure_stream, stream_configs
 from shared.model import keys
 from shared.model.permissions import RedisPermission, User, command_rule, redis_permissions
 from shared.model.services import load_services
@@ -216,8 +218,8 @@ async def streams_with_messages(uri: str) -> AsyncIterator[Any]:
     jetstream = client.jetstream()
     configs = stream_configs([service.channel for service in SERVICES], 1)
     for config in configs:
-        await ensure_stream(jetstream, config)
-    await ensure_collector_consumer(jetstream)
+        await ensure_stream(JetStreamApi(client, 5), config)
+    await ensure_collector_consumer(JetStreamApi(client, 5))
     await jetstream.add_consumer(keys.CHUNK_STREAM, ConsumerConfig(durable_name="mankeli"))
     letters = [keys.dead_letter_subject(service.channel, "importer-check") for service in SERVICES]
     for subject in [*(service.channel for service in SERVICES), keys.POST_UPDATE_SUBJECT, *letters]:

@@ -9,6 +9,7 @@ from shared.broker import connection as broker_module
 from shared.broker.streams import stream_configs
 from shared.model import keys
 from shared.model.errors import BrokerRejectedError, ConfigurationError, DependencyLostError
+from shared.model.messages import chunk_headers
 from tests.conftest import MakeServer
 from tests.support.brokers import CHANNELS, add_stream, connected, count, publish
 from tests.support.waiting import wait_until_async
@@ -45,7 +46,10 @@ async def test_the_largest_message_is_taken_and_the_connection_lives(make_nats: 
     """A message of just the announced size, with headers, is stored; the limit is the server's less 4 KiB."""
     async with connected(make_nats(config="max_payload: 65536").uri) as broker:
         assert broker.max_message_bytes == 65536 - 4096
-        await publish(broker, "9f" * 12 + ":" + "9" * 9 + ".1" * 40 + ":1", b"x" * broker.max_message_bytes)
+        chunk = "9" * 9 + ".1" * 40
+        message_id, headers = keys.message_id("9f" * 12, chunk, 999), chunk_headers("9f" * 12, chunk)
+        payload = b"x" * broker.max_message_bytes
+        await broker.publish(keys.CHUNK_STREAM, CHANNEL, payload, message_id, headers)
         await publish(broker, "2")
         assert await count(broker.jetstream) == 2
 

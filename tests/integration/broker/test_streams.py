@@ -68,7 +68,8 @@ async def test_what_a_stream_holds_outlives_a_start(nats_uri: str) -> None:
         ({"discard": DiscardPolicy.OLD}, "discard is old, must be new"),
         ({"compression": StoreCompression.NONE}, "compression is none, must be s2"),
         ({"max_msgs_per_subject": 5}, "max_msgs_per_subject is 5, must be -1"),
-        ({"subjects": [CHANNEL]}, "subjects is ['ORI_PERSON_CHANNEL'], must be ['KORI_MODULE_CHANNEL', "),
+        ({"no_ack": True}, "no_ack is True, must be False"),
+        ({"max_msg_size": 1000}, "max_msg_size is 1000, must be -1, or at least the server's max_payload of 1048576"),
     ],
 )
 async def test_a_stream_that_differs_is_refused_with_the_difference(
@@ -84,9 +85,48 @@ async def test_a_stream_that_differs_is_refused_with_the_difference(
     assert "; " not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("stream", "change", "told"),
+    [
+        (1, {"subjects": [keys.FEEDBACK_SUBJECT]}, "subjects is ['SCHEDULER_STATUS_CHANNEL'], must be ['POST_UPDATE_"),
+        (1, {"max_msg_size": 1000}, "max_msg_size is 1000, must be -1"),
+        (2, {"subjects": ["DEAD_LETTER.*"]}, "subjects is ['DEAD_LETTER.*'], must be ['DEAD_LETTER.>']"),
+        (2, {"deny_delete": True}, "deny_delete is True, must be False"),
+    ],
+)
+async def test_the_other_streams_are_compared_too(
+    nats_uri: str, stream: int, change: dict[str, object], told: str
+) -> None:
+    """The streams of feedback and of dead letters have their subjects, and a dead letter can be deleted."""
+    wanted = stream_configs(CHANNELS, 1)[stream]
+    await add_stream(nats_uri, replace(wanted, **change))
+    with pytest.raises(ConfigurationError, match="is not configured as required: ") as refused:
+        async with connected(nats_uri):
+            pass
+    assert f"the NATS stream {wanted.name} is not configured as required: {told}" in str(refused.value)
+
+
+async def test_a_sealed_stream_is_refused(nats_uri: str) -> None:
+    """A stream that takes nothing any more stops the process."""
+    async with connected(nats_uri) as broker:
+        config = (await broker.jetstream.stream_info(keys.DEAD_LETTER_STREAM)).config
+        await broker.jetstream.update_stream(config.evolve(sealed=True))
+    with pytest.raises(ConfigurationError, match=r"IMPORTER_DEAD_LETTERS is not configured .* sealed is True, must be"):
+        async with connected(nats_uri):
+            pass
+
+
+async def test_a_denied_deletion_does_not_matter_where_nothing_is_deleted(nats_uri: str) -> None:
+    """Chunks leave their stream by their acknowledgement."""
+    await add_stream(nats_uri, replace(stream_configs(CHANNELS, 1)[0], deny_delete=True))
+    async with connected(nats_uri) as broker:
+        await publish(broker, "1")
+
+
 async def test_limits_of_an_operator_are_accepted(nats_uri: str) -> None:
     """How much a stream may hold, and for how long, is not the project's business."""
-    limited = replace(stream_configs(CHANNELS, 1)[0], max_bytes=10_000_000, max_msgs=1000, max_age=3600)
+    limits = {"max_bytes": 10_000_000, "max_msgs": 1000, "max_age": 3600, "max_msg_size": 1_048_576}
+    limited = replace(stream_configs(CHANNELS, 1)[0], **limits)
     await add_stream(nats_uri, limited)
     async with connected(nats_uri) as broker:
         await publish(broker, "1")

@@ -120,3 +120,11 @@ def test_graphql_errors(sisu: SisuSimulator) -> None:
     answer = post(sisu, "/graphql", {"query": "{ grade_scales { id } }"})
     assert (answer.status_code, answer.json()["data"]) == (200, None)
     assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize("ordinal", [None, 0, 3])
+def test_an_idle_page_may_have_any_ordinal(sisu: SisuSimulator, ordinal: int | None) -> None:
+    """Nothing new, and an ordinal that says nothing of where the next page starts."""
+    sisu.fault("idle_page", service="PERSON", ordinal=ordinal)
+    page = get(sisu, PERSONS, since=5).json()
+    assert page == {"entities": [], "hasMore": False, "greatestOrdinal": ordinal}

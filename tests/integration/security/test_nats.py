@@ -88,30 +88,38 @@ async def test_let_in(make_nats: MakeServer, files: Path, name: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize(
-    ("name", "shown", "login", "told"),
+    ("name", "shown", "login", "told", "code"),
     [
-        ("token", {}, "", f"rejected the credentials: {CREDENTIALS}"),
-        ("token", {"NATS_TOKEN": "wr0ng"}, "", f"rejected the credentials: {CREDENTIALS}"),
-        ("password", {}, "", f"rejected the credentials: {CREDENTIALS}"),
-        ("password", {}, "importer:wr0ng@", f"rejected the credentials: {CREDENTIALS}"),
-        ("credentials file", {}, "", f"rejected the credentials: {CREDENTIALS}"),
-        ("credentials file", {"NATS_CREDS_PATH": "foreign.creds"}, "", f"rejected the credentials: {CREDENTIALS}"),
-        ("credentials file", {"NATS_CREDS_PATH": "expired.creds"}, "", f"rejected the credentials: {CREDENTIALS}"),
-        ("private authority", {}, "", "cannot be trusted: unable to get local issuer certificate; NATS_CA_PATH"),
-        ("private authority", {"NATS_CA_PATH": "other-ca.pem"}, "", "cannot be trusted: unable to get local issuer"),
-        ("certificate that expired", {"NATS_CA_PATH": "ca.pem"}, "", "cannot be trusted: certificate has expired"),
-        ("client certificate", {"NATS_CA_PATH": "ca.pem"}, "", "certificate (certificate required): check NATS_CERT"),
+        ("token", {}, "", f"rejected the credentials: {CREDENTIALS}", 2),
+        ("token", {"NATS_TOKEN": "wr0ng"}, "", f"rejected the credentials: {CREDENTIALS}", 2),
+        ("password", {}, "", f"rejected the credentials: {CREDENTIALS}", 2),
+        ("password", {}, "importer:wr0ng@", f"rejected the credentials: {CREDENTIALS}", 2),
+        ("credentials file", {}, "", f"rejected the credentials: {CREDENTIALS}", 2),
+        ("credentials file", {"NATS_CREDS_PATH": "foreign.creds"}, "", f"rejected the credentials: {CREDENTIALS}", 3),
+        ("credentials file", {"NATS_CREDS_PATH": "expired.creds"}, "", f"rejected the credentials: {CREDENTIALS}", 3),
+        ("private authority", {}, "", "cannot be trusted: unable to get local issuer certificate; NATS_CA_PATH", 2),
+        ("private authority", {"NATS_CA_PATH": "other-ca.pem"}, "", "cannot be trusted: unable to get local issuer", 3),
+        ("certificate that expired", {"NATS_CA_PATH": "ca.pem"}, "", "cannot be trusted: certificate has expired", 3),
+        (
+            "client certificate",
+            {"NATS_CA_PATH": "ca.pem"},
+            "",
+            "certificate (certificate required): check NATS_CERT",
+            2,
+        ),
         (
             "client certificate",
             {"NATS_CA_PATH": "ca.pem", "NATS_CERT_PATH": "other-client.pem", "NATS_KEY_PATH": "other-client.key"},
             "",
             "rejected our certificate (unknown ca): check NATS_CERT_PATH, NATS_KEY_PATH",
+            3,
         ),
         (
             "client certificate",
             {"NATS_CA_PATH": "ca.pem", "NATS_CERT_PATH": "expired-client.pem", "NATS_KEY_PATH": "expired-client.key"},
             "",
             "rejected our certificate (certificate expired): check NATS_CERT_PATH, NATS_KEY_PATH",
+            3,
         ),
     ],
 )
@@ -124,12 +132,16 @@ def test_refused(
     shown: Mapping[str, str],
     login: str,
     told: str,
+    code: int,
 ) -> None:
-    """Without it, or with what is wrong or expired, a program ends at once and says which variables to check."""
+    """Without it, or with what is wrong or expired, a program ends at once and says which variables to check.
+
+    With 3, for a restart, where a file is wrong, which may be renewed.
+    """
     server = locked(make_nats, LOCKS[name], files)
     uri = with_login(server.uri, login)
     outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **with_paths(shown, files)))
-    reason = last_word(outcome, "wr0ng", SECRET)
+    reason = last_word(outcome, "wr0ng", SECRET, code=code)
     assert f"NATS at 127.0.0.1:{server.port}" in reason
     assert told in reason
     assert outcome.seconds < QUICK_SECONDS

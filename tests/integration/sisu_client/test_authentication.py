@@ -10,9 +10,9 @@ import requests
 from structlog.testing import capture_logs
 
 from demo.sisu.simulator import Credentials, SisuSimulator, Tls
-from shared.model.errors import ConfigurationError, FetchError, ImporterError, SisuNoResponseError
+from shared.model.errors import FetchError, ImporterError, SisuNoResponseError, SisuUnauthorizedError
 from shared.model.services import Service
-from shared.sisu.http import authentication
+from shared.sisu.session import authentication
 from tests.integration.sisu_client.harness import (
     COUNTRY,
     PERIODS,
@@ -48,7 +48,7 @@ async def test_credentials_open_the_door(sisu: SisuSimulator, demanded: Credenti
     """With the credentials of the settings SISU answers, without them it does not."""
     sisu.credentials = demanded
     assert (await client_of(sisu, **settings).fetch(PERSON, 0)).entities
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(SisuUnauthorizedError):
         await client_of(sisu).fetch(PERSON, 0)
 
 
@@ -62,7 +62,7 @@ async def test_a_client_certificate_opens_the_door(certificates: Path, api_key: 
         assert (await client_of(sisu, **trusting, **own, api_key=api_key).fetch(PERSON, 0)).entities
         assert (await client_of(sisu, **trusting, **own, api_key=api_key).fetch(SCALES, 0)).entities
         # A server that closes at once may be quicker than its refusal.
-        with pytest.raises((ConfigurationError, FetchError)):
+        with pytest.raises((SisuUnauthorizedError, FetchError)):
             await client_of(sisu, **trusting).fetch(PERSON, 0)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from demo.sisu.simulator import SisuSimulator
-from shared.model.errors import FetchError, SisuNoResponseError
+from shared.model.errors import FetchError, SisuNoResponseError, SisuUnavailableError
 from shared.model.services import Service
 from shared.sisu.client import SisuClient
 from shared.sisu.http import retry_after_seconds
@@ -29,7 +29,8 @@ PASSING = [
     pytest.param("status", {"status": 502}, id="502"),
     pytest.param("status", {"status": 503}, id="503"),
     pytest.param("status", {"status": 504}, id="504"),
-    pytest.param("status", {"status": 429}, id="429"),
+    *(pytest.param("status", {"status": status}, id=str(status)) for status in (408, 421, 423, 425, 429)),
+    pytest.param("ordinal_back", {}, id="a lagging replica"),
     pytest.param("html", {}, id="a web page"),
     pytest.param("truncated", {}, id="cut off"),
     pytest.param("truncated", {"after_bytes": 0}, id="nothing"),
@@ -102,9 +103,9 @@ async def test_retry_after_as_a_date_is_honoured(sisu: SisuSimulator, pauses: li
     "header", [{"retry_after": 901}, {"retry_after": "9" * 400}, {"retry_after_date_seconds": 3600}]
 )
 async def test_a_wait_longer_than_a_run_is_refused(sisu: SisuSimulator, header: dict[str, Any]) -> None:
-    """Asked to wait for more than a quarter of an hour, the service fails at once and says so."""
+    """Asked to wait for more than a quarter of an hour, the service fails at once with an error of its own."""
     sisu.fault("status", service="PERSON", status=503, times=None, **header)
-    with pytest.raises(FetchError, match=r"returned 503 with Retry-After \d+ s, longer than a run waits"):
+    with pytest.raises(SisuUnavailableError, match=r"returned 503 with Retry-After \d+ s, longer than a run waits"):
         await client_of(sisu).fetch(PERSON, 0)
     assert len(sisu.requests) == 1
 
@@ -122,11 +123,22 @@ async def test_a_wait_longer_than_a_run_is_refused(sisu: SisuSimulator, header: 
         ("Mon, 01 Jan 2001 00:00:00 GMT", 0),
         ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
         ("Mon, 99 Jan 2001 00:00:00 GMT", None),
+        ("Wed, 21 Oct 2026 07:28:00 +9999999999999", None),
+        ("Wed, 21 Oct 2026 07:28:00 -9999", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
+        ("9" * 5000, None),
+        ("\x00, , ,", None),
     ],
 )
 def test_any_retry_after_is_understood_or_ignored(header: str | None, seconds: float | None) -> None:
     """What is neither seconds nor a date is as if it were not there, and nothing asks for less than no time."""
     assert retry_after_seconds(header) == seconds
+
+
+@pytest.mark.parametrize(("date", "seconds"), [("Mon, 01 Jan 2001 00:00:00 GMT", 90), ("yesterday", 0), (None, 0)])
+def test_a_date_is_read_by_the_clock_of_the_one_who_wrote_it(date: str | None, seconds: float) -> None:
+    """Whatever SISU's clock shows, the pause is from its `Date` to its `Retry-After`; without one, from our time."""
+    assert retry_after_seconds("Mon, 01 Jan 2001 00:01:30 GMT", date) == seconds
 
 
 async def test_an_endless_number_is_longer_than_any_wait() -> None:

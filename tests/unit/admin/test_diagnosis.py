@@ -1,4 +1,4 @@
-"""The diagnosis: one message for each situation, by what hides what."""
+"""The diagnosis: one message for each situation, of which the first that applies is shown."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ SLOW = "2 chunks are with mankelis, the oldest for 4 minutes, 1 of them redelive
 
 
 def batch(stalled_seconds: float) -> BatchState:
-    """Return a batch in which nothing has settled for so long."""
+    """Return a batch in which nothing has settled for this time."""
     return BatchState(
         service="PERSON",
         execution="9f" * 12,
@@ -31,8 +31,8 @@ def batch(stalled_seconds: float) -> BatchState:
     )
 
 
-def beat(kind: str, state: ProducerState | None = None) -> ProcessRecord:
-    """Return a process that is alive."""
+def process(kind: str, state: ProducerState | None = None) -> ProcessRecord:
+    """Return the record of a process that is alive."""
     return ProcessRecord(
         process_id=kind,
         kind=kind,
@@ -46,7 +46,7 @@ def beat(kind: str, state: ProducerState | None = None) -> ProcessRecord:
 
 
 def consumer(name: str, **counts: int) -> Consumer:
-    """Return a consumer of all of its stream."""
+    """Return a consumer of its whole stream."""
     return Consumer(
         **{"name": name, "subjects": [], "waiting_pulls": 0, "waiting": 0, "unacknowledged": 0, "redelivered": 0}
         | counts
@@ -54,10 +54,10 @@ def consumer(name: str, **counts: int) -> Consumer:
 
 
 def snapshot(phase: Phase = "settling", stalled_seconds: float | None = None, **others: object) -> Snapshot:
-    """Return an active producer, a collector, and one service whose batch stands still for so long, if there is one."""
-    service_of_the_run = None if phase == "retrying" else "PERSON"
+    """Return an active producer, a collector and one service, with a batch if `stalled_seconds` is given."""
+    current_service = None if phase == "retrying" else "PERSON"
     state = ProducerState(
-        phase=phase, service=service_of_the_run, batch=batch(stalled_seconds) if stalled_seconds else None
+        phase=phase, service=current_service, batch=batch(stalled_seconds) if stalled_seconds else None
     )
     service = ServiceStatus(
         name="PERSON",
@@ -74,8 +74,8 @@ def snapshot(phase: Phase = "settling", stalled_seconds: float | None = None, **
     )
     fields: dict[str, object] = {
         "at": AT,
-        "producers": [beat("producer", state)],
-        "collectors": [beat("ack_collector")],
+        "producers": [process("producer", state)],
+        "collectors": [process("ack_collector")],
         "services": [service],
         "queues": queues(),
     }
@@ -85,7 +85,7 @@ def snapshot(phase: Phase = "settling", stalled_seconds: float | None = None, **
 def queues(
     chunks: int = 0, mankelis: list[Consumer] | None = None, feedback: Consumer | None = None, minutes: float = 0
 ) -> Queues:
-    """Return what waits in JetStream."""
+    """Return the state of the queues in JetStream."""
     return Queues(
         chunks=chunks,
         waiting={CHANNEL: chunks} if chunks else {},
@@ -96,16 +96,16 @@ def queues(
     )
 
 
-def diagnosis(found: Snapshot) -> Diagnosis:
-    """Return what is said of it."""
-    return diagnose(found, HELSINKI)
+def diagnosis_of(state: Snapshot) -> Diagnosis:
+    """Return the diagnosis of this snapshot."""
+    return diagnose(state, HELSINKI)
 
 
 @pytest.mark.parametrize(
-    ("found", "code", "message"),
+    ("state", "code", "message"),
     [
         (snapshot(redis_error="Redis is unavailable"), "redis_unreachable", "Redis is unreachable."),
-        (snapshot(nats_error="no answer"), "nats_unreachable", "NATS is unreachable."),
+        (snapshot(nats_error="no response"), "nats_unreachable", "NATS is unreachable."),
         (snapshot(producers=[]), "no_producer", "No producer is running."),
         (
             snapshot(producers=[], lock_held=True),
@@ -154,7 +154,7 @@ def diagnosis(found: Snapshot) -> Diagnosis:
                 stalled_seconds=60, queues=queues(7, [consumer("m", unacknowledged=2, redelivered=1)], minutes=60)
             ),
             "with_mankelis",
-            SLOW.replace("4 minutes", "10 minutes"),  # what has been there for longer is not of the batch
+            SLOW.replace("4 minutes", "10 minutes"),  # a chunk that is older than the batch does not belong to it
         ),
         (
             snapshot("retrying", stalled_seconds=60, queues=queues(1)),
@@ -168,14 +168,14 @@ def diagnosis(found: Snapshot) -> Diagnosis:
         ),
     ],
 )
-def test_what_somebody_should_look_into(found: Snapshot, code: str, message: str) -> None:
-    """Each situation has a message of its own, with the figures that matter."""
-    said = diagnosis(found)
-    assert (said.code, said.message, said.healthy) == (code, message, False)
+def test_each_problem_has_its_own_message(state: Snapshot, code: str, message: str) -> None:
+    """The message of an unhealthy situation contains the relevant figures."""
+    diagnosis = diagnosis_of(state)
+    assert (diagnosis.code, diagnosis.message, diagnosis.healthy) == (code, message, False)
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("state", "code"),
     [
         (snapshot("idle"), "idle"),
         (snapshot("fetching"), "fetching"),
@@ -184,26 +184,26 @@ def test_what_somebody_should_look_into(found: Snapshot, code: str, message: str
         (snapshot(stalled_seconds=1, queues=queues(7)), "importing"),
     ],
 )
-def test_what_is_well(found: Snapshot, code: str) -> None:
-    """Nobody need do anything."""
-    said = diagnosis(found)
-    assert (said.code, said.healthy) == (code, True)
+def test_a_healthy_situation_needs_no_action(state: Snapshot, code: str) -> None:
+    """An idle or progressing import is diagnosed as healthy."""
+    diagnosis = diagnosis_of(state)
+    assert (diagnosis.code, diagnosis.healthy) == (code, True)
 
 
-def test_a_pause_of_sisu_is_told_with_its_end() -> None:
-    """The time is that of the operator's time zone."""
+def test_a_backoff_from_sisu_is_reported_with_its_end() -> None:
+    """The time of the next attempt is given in the configured time zone."""
     state = ProducerState(
         phase="fetching",
         sisu_backoff=SisuBackoff(service="PERSON", reason="status 429", until=AT + timedelta(minutes=15)),
     )
-    said = diagnosis(snapshot(producers=[beat("producer", state)]))
-    assert said.code == "sisu_backoff"
-    assert said.message == "SISU fails for PERSON: status 429; the next attempt is at 04:45."
+    diagnosis = diagnosis_of(snapshot(producers=[process("producer", state)]))
+    assert diagnosis.code == "sisu_backoff"
+    assert diagnosis.message == "SISU fails for PERSON: status 429; the next attempt is at 04:45."
 
 
 def test_a_mankeli_of_another_channel_does_not_count() -> None:
-    """A mankeli is attached, but not to the channel that waits."""
+    """A mankeli that is attached to another channel does not help the channel with waiting chunks."""
     other = Consumer(
         name="m", subjects=["KORI_MODULE_CHANNEL"], waiting_pulls=1, waiting=0, unacknowledged=0, redelivered=0
     )
-    assert diagnosis(snapshot(stalled_seconds=60, queues=queues(7, [other]))).code == "no_mankeli"
+    assert diagnosis_of(snapshot(stalled_seconds=60, queues=queues(7, [other]))).code == "no_mankeli"

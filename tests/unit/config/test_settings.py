@@ -1,4 +1,4 @@
-"""The settings: which must be set, what the others are by default, and how values are read."""
+"""The settings: which ones are required, the defaults of the others, and how values are parsed."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -45,24 +45,24 @@ PRODUCER_DEFAULTS = {
 }
 
 
-def test_the_producer_has_a_default_for_all_but_three(environment: SetEnvironment) -> None:
-    """With the three addresses set, everything else is as documented."""
+def test_the_producer_requires_three_settings(environment: SetEnvironment) -> None:
+    """With the three addresses set, every other setting has its documented default."""
     environment()
     settings = read_settings(ProducerSettings)
     for name, default in (COMMON_DEFAULTS | PRODUCER_DEFAULTS).items():
         assert getattr(settings, name) == default, name
 
 
-def test_the_collector_needs_nothing_of_the_producers(environment: SetEnvironment) -> None:
-    """The ack_collector starts without an address of SISU, even where the producer's variables are wrong."""
+def test_the_collector_ignores_the_settings_of_the_producer(environment: SetEnvironment) -> None:
+    """The ack_collector needs no address of SISU, and is not affected by invalid variables of the producer."""
     environment(SIS_API_URL=None, FETCH_AMOUNT="none", CRON="hourly")
     settings = read_settings(CollectorSettings)
     for name, default in (COMMON_DEFAULTS | COLLECTOR_DEFAULTS).items():
         assert getattr(settings, name) == default, name
 
 
-def test_what_must_be_set_is_named(environment: SetEnvironment) -> None:
-    """An empty environment is refused with each variable that is needed."""
+def test_missing_settings_are_reported(environment: SetEnvironment) -> None:
+    """In an empty environment, each required variable is reported as missing."""
     environment(NATS_URI=None, REDIS_URI=None, SIS_API_URL=None)
     assert reported_errors() == {
         "NATS_URI": "  NATS_URI is not set",
@@ -72,8 +72,8 @@ def test_what_must_be_set_is_named(environment: SetEnvironment) -> None:
     assert reported_errors(CollectorSettings).keys() == {"NATS_URI", "REDIS_URI"}
 
 
-def test_empty_means_not_set(environment: SetEnvironment) -> None:
-    """A variable with an empty value has its default, and is missing where it has none."""
+def test_an_empty_variable_counts_as_not_set(environment: SetEnvironment) -> None:
+    """An empty variable gets its default, and is reported as missing if it is required."""
     environment(**{name.upper(): "" for name in COMMON_DEFAULTS | PRODUCER_DEFAULTS})
     settings = read_settings(ProducerSettings)
     for name, default in (COMMON_DEFAULTS | PRODUCER_DEFAULTS).items():
@@ -83,7 +83,7 @@ def test_empty_means_not_set(environment: SetEnvironment) -> None:
 
 
 def test_a_certificate_with_its_key_is_accepted(environment: SetEnvironment, certificates: Path) -> None:
-    """A client's certificate and an authority's are taken where they can be read."""
+    """Readable certificates of a client and of an authority are accepted."""
     environment(
         KEY_PATH=str(certificates / "client.key"),
         CERT_PATH=str(certificates / "client.pem"),
@@ -95,15 +95,15 @@ def test_a_certificate_with_its_key_is_accepted(environment: SetEnvironment, cer
 
 
 def test_settings_cannot_be_changed(environment: SetEnvironment) -> None:
-    """What was read once stays as it was read."""
+    """The settings are frozen after they were read."""
     environment()
     settings = read_settings(ProducerSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.fetch_amount = 1  # type: ignore[misc]
 
 
-def test_values_are_read_generously(environment: SetEnvironment) -> None:
-    """Case of the log level, spaces around names and a slash at the end of an address do not matter."""
+def test_harmless_variants_of_values_are_accepted(environment: SetEnvironment) -> None:
+    """The case of the log level, spaces around names and a slash at the end of an address make no difference."""
     environment(
         LOG_LEVEL="debug",
         LOG_FORMAT="console",
@@ -125,11 +125,12 @@ def test_values_are_read_generously(environment: SetEnvironment) -> None:
     assert (settings.update_retry_limit, settings.dead_letter_limit) == (0, 0)
 
 
-def test_services_are_chosen_from_the_table_that_is_named(environment: SetEnvironment, tmp_path: Path) -> None:
-    """A subset is taken of the operator's own table, and all channels of that table stay known."""
+def test_services_are_chosen_from_the_configured_table(environment: SetEnvironment, tmp_path: Path) -> None:
+    """A subset is chosen from the operator's own table, and all services of that table stay known."""
     table = tmp_path / "services.toml"
     rows = [
-        f'[[service]]\nname = "{n}"\napi = "ORI"\nchannel = "{n}"\nkey = "K_{n}"\npath = "/{n}"\n' for n in ("A", "B")
+        f'[[service]]\nname = "{name}"\napi = "ORI"\nchannel = "{name}"\nkey = "K_{name}"\npath = "/{name}"\n'
+        for name in ("A", "B")
     ]
     table.write_text("\n".join(rows))
     environment(SERVICES_FILE=str(table), SERVICES="B")
@@ -139,6 +140,6 @@ def test_services_are_chosen_from_the_table_that_is_named(environment: SetEnviro
 
 
 def test_without_a_subset_all_services_are_chosen(environment: SetEnvironment) -> None:
-    """Where SERVICES is not set, the whole table is imported."""
+    """If SERVICES is not set, all services of the table are imported."""
     environment()
     assert read_settings(ProducerSettings).chosen_services() == load_services()

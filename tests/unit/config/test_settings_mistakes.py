@@ -1,4 +1,4 @@
-"""Wrong settings: what each variable does not accept, and that all mistakes are told at once."""
+"""Invalid settings: what each variable does not accept, and that all mistakes are reported at once."""
 
 from pathlib import Path
 
@@ -90,22 +90,22 @@ SECRET = "s3cret"
         ("SERVICES", "PERSON,person"),
     ],
 )
-def test_a_wrong_value_is_named(environment: SetEnvironment, name: str, value: str) -> None:
-    """Each variable with a wrong value is refused by its name, and no other is blamed."""
+def test_an_invalid_value_is_reported(environment: SetEnvironment, name: str, value: str) -> None:
+    """A variable with an invalid value is reported by its name, and no other variable is."""
     environment(**{name: value})
     assert reported_errors().keys() == {name}
 
 
 @pytest.mark.parametrize("value", ["-1", "65536", "http"])
-def test_a_wrong_port_of_the_collector_is_its_own_matter(environment: SetEnvironment, value: str) -> None:
-    """Each process is refused for its own port, and does not look at the other one's."""
+def test_each_process_validates_only_its_own_port(environment: SetEnvironment, value: str) -> None:
+    """An invalid port of the collector is reported by the collector and ignored by the producer."""
     environment(COLLECTOR_PORT=value)
     assert reported_errors(CollectorSettings).keys() == {"COLLECTOR_PORT"}
     assert read_settings(ProducerSettings).port == 3002
 
 
 @pytest.mark.parametrize(
-    ("variables", "blamed"),
+    ("variables", "reported"),
     [
         ({"SIS_API_USER": "importer"}, "SIS_API_PASSWORD"),
         ({"SIS_API_PASSWORD": SECRET}, "SIS_API_PASSWORD"),
@@ -119,32 +119,32 @@ def test_a_wrong_port_of_the_collector_is_its_own_matter(environment: SetEnviron
         ({"API_KEY": SECRET, "SIS_API_USER": "importer", "SIS_API_PASSWORD": SECRET}, "API_KEY"),
     ],
 )
-def test_what_goes_together_is_set_together(
-    environment: SetEnvironment, certificates: Path, variables: dict[str, str], blamed: str
+def test_related_settings_must_be_set_together(
+    environment: SetEnvironment, certificates: Path, variables: dict[str, str], reported: str
 ) -> None:
-    """Half of a way to authenticate is refused, whichever half it is, and so are halves that do not fit."""
+    """Half of an authentication method is rejected, whichever half is missing, and so are halves that do not match."""
     files = {name: str(certificates / value) for name, value in variables.items() if name.endswith("_PATH")}
     environment(**(variables | files))
-    assert reported_errors().keys() == {blamed}
+    assert reported_errors().keys() == {reported}
 
 
-def test_the_most_is_not_below_the_least(environment: SetEnvironment) -> None:
-    """FETCH_AMOUNT_MAX begins at FETCH_AMOUNT; a wrong FETCH_AMOUNT is one mistake, not two."""
+def test_the_maximum_amount_is_not_below_the_minimum(environment: SetEnvironment) -> None:
+    """FETCH_AMOUNT_MAX must be at least FETCH_AMOUNT; an invalid FETCH_AMOUNT is reported once, not twice."""
     environment(FETCH_AMOUNT="2000", FETCH_AMOUNT_MAX="2000")
     assert read_settings(ProducerSettings).fetch_amount_max == 2000
     environment(FETCH_AMOUNT="0", FETCH_AMOUNT_MAX="1500")
     assert reported_errors().keys() == {"FETCH_AMOUNT"}
 
 
-def test_a_wrong_half_is_not_called_missing(environment: SetEnvironment) -> None:
-    """A path to a key that is not there is one mistake, not three."""
+def test_an_invalid_half_is_not_reported_as_missing(environment: SetEnvironment) -> None:
+    """A path to a key that does not exist is reported once, not three times."""
     environment(KEY_PATH="/nowhere", CERT_PATH=__file__, API_KEY=SECRET)
     assert reported_errors().keys() == {"KEY_PATH"}
 
 
-def test_all_mistakes_are_told_in_one_message(environment: SetEnvironment) -> None:
-    """Mistakes of every kind, also of variables that are checked together, are named at once, a line for each."""
-    wrong = {
+def test_all_mistakes_are_reported_in_one_message(environment: SetEnvironment) -> None:
+    """Mistakes of every kind, also in variables that are checked together, are reported at once, one line each."""
+    invalid = {
         "NATS_URI": "nats",
         "REDIS_URI": "redis",
         "LOG_LEVEL": "LOUD",
@@ -155,15 +155,15 @@ def test_all_mistakes_are_told_in_one_message(environment: SetEnvironment) -> No
         "TIMEZONE": "Helsinki",
         "SERVICES": "PERSONS",
     }
-    environment(**wrong)
-    assert reported_errors().keys() == wrong.keys()
+    environment(**invalid)
+    assert reported_errors().keys() == invalid.keys()
 
 
-def test_a_wrong_table_is_told_with_the_other_mistakes(environment: SetEnvironment, tmp_path: Path) -> None:
-    """What is wrong in the file of services stands in the same message; the subset is not blamed for it."""
+def test_an_invalid_table_is_reported_with_the_other_mistakes(environment: SetEnvironment, tmp_path: Path) -> None:
+    """An error in the services file is part of the same message, and SERVICES is not reported because of it."""
     table = tmp_path / "services.toml"
     table.write_text("service = []")
     environment(SERVICES_FILE=str(table), SERVICES="PERSON", MAX_CHUNK_SIZE="0")
-    told = reported_errors()
-    assert told.keys() == {"SERVICES_FILE", "MAX_CHUNK_SIZE"}
-    assert f"{table} cannot be used: it lists no service" in told["SERVICES_FILE"]
+    errors = reported_errors()
+    assert errors.keys() == {"SERVICES_FILE", "MAX_CHUNK_SIZE"}
+    assert f"{table} cannot be used: it lists no service" in errors["SERVICES_FILE"]

@@ -1,4 +1,4 @@
-"""No secret of the settings is ever shown, be they right or wrong."""
+"""No secret in the settings is ever shown, whether the settings are valid or not."""
 
 import logging
 from pathlib import Path
@@ -35,18 +35,18 @@ SECRET = "s3cret"
     ],
 )
 def test_a_message_about_mistakes_shows_no_secret(environment: SetEnvironment, variables: dict[str, str]) -> None:
-    """Whatever is wrong about a value that has a secret, the message does not quote it, nor do its causes."""
+    """For any mistake in a value with a secret, neither the message nor its causes contain the secret."""
     environment(**variables)
-    with pytest.raises(ConfigurationError) as refused:
+    with pytest.raises(ConfigurationError) as raised:
         read_settings(ProducerSettings)
-    error: BaseException | None = refused.value
+    error: BaseException | None = raised.value
     while error:
         assert SECRET not in str(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def test_settings_show_no_secret(environment: SetEnvironment, certificates: Path) -> None:
-    """Neither repr, str nor a log record of the settings shows a secret, and they keep it nevertheless."""
+    """Neither repr, str nor a log record of the settings shows a secret, and its value can still be read."""
     environment(
         NATS_URI=f"nats://importer:{SECRET}@host:4222",
         NATS_TOKEN=SECRET,

@@ -1,4 +1,4 @@
-"""The messages that the producer sends: the bytes of a chunk, and dead letters that always fit."""
+"""The messages that the producer sends: the exact bytes of a chunk, and dead letters that always fit."""
 
 import json
 
@@ -6,17 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.model import keys
 from shared.model.dead_letter import DeadLetter, DeadLetterReason
-from shared.model.messages import ENVELOPE_MAX_BYTES, Entity, encode_chunk, encode_post_update, entity_id
+from shared.model.messages import (
+    ENVELOPE_MAX_BYTES,
+    HEADERS_MAX_BYTES,
+    Entity,
+    chunk_headers,
+    encode_chunk,
+    encode_post_update,
+    entity_id,
+)
 
 EXECUTION = "9f" * 12
-LEAST_MAX_BYTES = 28 * 1024
-"""A server's smallest max_payload that is accepted, less the headers."""
+MIN_MAX_BYTES = 28 * 1024
+"""The smallest max_payload of a server that is accepted, minus the headers."""
 
 
-def dead_letter(
+def encode_dead_letter(
     entity: bytes, max_bytes: int = 1_000_000, error_text: str | None = None, earlier: bytes | None = None
 ) -> bytes:
+    """Return the message of a dead letter of this entity; `earlier` is the previous one."""
     return DeadLetter.of(
         Entity(entity),
         service="PERSON",
@@ -28,8 +38,8 @@ def dead_letter(
     ).encode(max_bytes)
 
 
-def test_a_chunk_is_exactly_this() -> None:
-    """A chunk is its envelope around the entities as they were, in their order."""
+def test_a_chunk_has_exactly_these_bytes() -> None:
+    """A chunk is its envelope around the unchanged entities, in their order."""
     entities = [Entity(b'{"id":"a","x":1.0}'), Entity(b'{ "id" : "\\u00e4" }')]
     assert encode_chunk(EXECUTION, "3.0", entities) == (
         b'{"executionHash":"9f9f9f9f9f9f9f9f9f9f9f9f","chunkId":"3.0","entities":'
@@ -37,20 +47,34 @@ def test_a_chunk_is_exactly_this() -> None:
     )
 
 
-def test_a_chunk_is_json() -> None:
-    """What a mankeli parses is the object of the contract."""
+def test_the_headers_of_a_chunk_are_exactly_these() -> None:
+    """The headers repeat the execution and the chunk of the body."""
+    assert chunk_headers(EXECUTION, "3.0") == {"Importer-Execution": EXECUTION, "Importer-Chunk": "3.0"}
+
+
+def test_the_room_for_headers_suffices() -> None:
+    """The longest headers of a chunk take a small part of the room that is left for them."""
+    longest = "9" * 9 + ".1" * 40
+    headers = chunk_headers(EXECUTION, longest) | {"Nats-Msg-Id": keys.message_id(EXECUTION, longest, 999_999)}
+    expected = {"Nats-Expected-Stream": keys.CHUNK_STREAM}  # what nats-py adds
+    text = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in (headers | expected).items()) + "\r\n"
+    assert len(text) < HEADERS_MAX_BYTES // 8
+
+
+def test_a_chunk_is_the_json_of_the_contract() -> None:
+    """The message that a mankeli parses is the object that the contract describes."""
     message = json.loads(encode_chunk(EXECUTION, "0", [Entity(b'{"id":"a"}')]))
     assert message == {"executionHash": EXECUTION, "chunkId": "0", "entities": [{"id": "a"}]}
 
 
-def test_no_envelope_is_larger_than_what_is_left_for_it() -> None:
-    """The longest hash and the longest chunkId fit into the room that cutting leaves for the envelope."""
+def test_the_longest_envelope_fits_into_its_allowance() -> None:
+    """The longest hash and the longest chunkId fit into the bytes that chunking reserves for the envelope."""
     longest = encode_chunk(EXECUTION, "9" * 9 + ".1" * 40, [Entity(b"1")])
     assert len(longest) - len(b"1") < ENVELOPE_MAX_BYTES
 
 
-def test_a_post_update_is_exactly_this() -> None:
-    """The message that ends a run has the run's id."""
+def test_a_post_update_has_the_id_of_its_run() -> None:
+    """The message that ends a run contains success and the run's id."""
     assert json.loads(encode_post_update("20240101T000000Z-abc")) == {"success": True, "runId": "20240101T000000Z-abc"}
 
 
@@ -58,8 +82,8 @@ def test_a_post_update_is_exactly_this() -> None:
     ("entity", "identity"),
     [(b'{"x":1,"id":"otm-1"}', "otm-1"), (b'{"id":"\\u00e4 \\".*"}', 'ä ".*'), (b'{"id":"a","id":"b"}', "b")],
 )
-def test_an_entity_is_known_by_its_id(entity: bytes, identity: str) -> None:
-    """The id is read from the entity, with escapes undone."""
+def test_an_entity_is_identified_by_its_id(entity: bytes, identity: str) -> None:
+    """The id is read from the entity, with its escapes decoded."""
     assert entity_id(Entity(entity)) == identity
 
 
@@ -67,20 +91,20 @@ def test_an_entity_is_known_by_its_id(entity: bytes, identity: str) -> None:
     "entity",
     [b'{"x":1}', b'{"id":""}', b'{"id":7}', b'{"id":null}', b"7", b"null", b"[]", b'"id"', b'{"id":"\\ud800"}'],
 )
-def test_an_entity_without_an_id_is_known_by_its_digest(entity: bytes) -> None:
-    """What has no text for an id still has an identity, the same one each time."""
+def test_an_entity_without_an_id_is_identified_by_its_digest(entity: bytes) -> None:
+    """An entity whose id is missing or not a text gets the same identity each time, made from its bytes."""
     identity = entity_id(Entity(entity))
     assert identity.startswith("sha256:")
     assert identity == entity_id(Entity(entity))
     assert identity != entity_id(Entity(entity + b" "))
 
 
-def test_a_dead_letter_says_what_happened_to_which_entity() -> None:
-    """All that is known stands in the dead letter, the entity as SISU wrote it."""
+def test_a_dead_letter_describes_the_failure_and_its_entity() -> None:
+    """A dead letter contains everything that is known of the failure, and the entity as SISU wrote it."""
     entity = b'{"id":"otm-1","credits":5.0}'
-    letter = dead_letter(entity, error_text="unique constraint")
-    fields = json.loads(letter)
-    assert letter.endswith(b',"entity":' + entity + b"}")
+    dead_letter = encode_dead_letter(entity, error_text="unique constraint")
+    fields = json.loads(dead_letter)
+    assert dead_letter.endswith(b',"entity":' + entity + b"}")
     assert {name: value for name, value in fields.items() if "ailedAt" not in name} == {
         "service": "PERSON",
         "channel": "ORI_PERSON_CHANNEL",
@@ -97,22 +121,23 @@ def test_a_dead_letter_says_what_happened_to_which_entity() -> None:
     assert fields["firstFailedAt"] == fields["failedAt"]
 
 
-def test_a_dead_letter_says_how_often_its_entity_failed_and_since_when() -> None:
-    """A later letter keeps the time of the first one, and counts on; what is no letter is ignored."""
+def test_a_dead_letter_counts_the_failures_of_its_entity_since_the_first() -> None:
+    """A later dead letter keeps the time of the first one and increments the count; an invalid one is ignored."""
     entity = b'{"id":"otm-1","metadata":{"modificationOrdinal":12}}'
-    first = json.loads(dead_letter(entity))
-    third = json.loads(dead_letter(entity, earlier=dead_letter(entity, earlier=json.dumps(first).encode())))
+    first = json.loads(encode_dead_letter(entity))
+    second = encode_dead_letter(entity, earlier=json.dumps(first).encode())
+    third = json.loads(encode_dead_letter(entity, earlier=second))
     assert (third["count"], third["firstFailedAt"], third["ordinal"]) == (3, first["failedAt"], 12)
-    assert json.loads(dead_letter(entity, earlier=b"no letter"))["count"] == 1
-    assert json.loads(dead_letter(entity, earlier=b'{"failedAt": 1}'))["count"] == 1
+    assert json.loads(encode_dead_letter(entity, earlier=b"not a dead letter"))["count"] == 1
+    assert json.loads(encode_dead_letter(entity, earlier=b'{"failedAt": 1}'))["count"] == 1
 
 
-def test_a_dead_letter_has_its_entity_as_long_as_it_fits() -> None:
-    """At the limit the entity is there, a byte above it is null, and what it was is still told."""
+def test_a_dead_letter_contains_its_entity_if_it_fits() -> None:
+    """At the limit the entity is included; one byte above it is null, and its id and size are still given."""
     entity = b'{"id":"otm-1"}'
-    whole = dead_letter(entity)
-    assert dead_letter(entity, len(whole)).endswith(entity + b"}")
-    shortened = dead_letter(entity, len(whole) - 1)
+    whole = encode_dead_letter(entity)
+    assert encode_dead_letter(entity, len(whole)).endswith(entity + b"}")
+    shortened = encode_dead_letter(entity, len(whole) - 1)
     assert len(shortened) < len(whole)
     fields = json.loads(shortened)
     assert (fields["entity"], fields["id"], fields["entityBytes"]) == (None, "otm-1", len(entity))
@@ -129,11 +154,11 @@ def test_a_dead_letter_has_its_entity_as_long_as_it_fits() -> None:
         pytest.param(b'{"id":"a"}', '"' * 8192, id="error text of quotes"),
     ],
 )
-def test_a_dead_letter_always_fits(entity: bytes, error_text: str | None) -> None:
-    """Whatever an entity and an error text hold, the dead letter is JSON that the smallest server takes."""
-    letter = dead_letter(entity, LEAST_MAX_BYTES, error_text)
-    assert len(letter) <= LEAST_MAX_BYTES
-    fields = json.loads(letter)
+def test_a_dead_letter_of_an_extreme_entity_fits(entity: bytes, error_text: str | None) -> None:
+    """Whatever an entity and an error text contain, the dead letter is JSON that fits the smallest server."""
+    dead_letter = encode_dead_letter(entity, MIN_MAX_BYTES, error_text)
+    assert len(dead_letter) <= MIN_MAX_BYTES
+    fields = json.loads(dead_letter)
     assert fields["entityBytes"] == len(entity)
     assert error_text is None or fields["error"]
 
@@ -144,8 +169,8 @@ def test_a_dead_letter_always_fits(entity: bytes, error_text: str | None) -> Non
     error_text=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=300).map(lambda text: text * 20),
 )
 def test_any_dead_letter_fits(identity: str, filling: int, error_text: str | None) -> None:
-    """For any id, size and error text the limit is kept, and the entity is whole or null."""
+    """For any id, size and error text the limit holds, and the entity is complete or null."""
     entity = json.dumps({"id": identity, "x": "x" * filling}).encode()
-    letter = dead_letter(entity, LEAST_MAX_BYTES, error_text)
-    assert len(letter) <= LEAST_MAX_BYTES
-    assert json.loads(letter)["entity"] in (None, json.loads(entity))
+    dead_letter = encode_dead_letter(entity, MIN_MAX_BYTES, error_text)
+    assert len(dead_letter) <= MIN_MAX_BYTES
+    assert json.loads(dead_letter)["entity"] in (None, json.loads(entity))

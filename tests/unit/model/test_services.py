@@ -1,4 +1,4 @@
-"""The table of services: the built-in one is what was agreed, and no wrong table gets past the start."""
+"""The services table: the built-in one is as agreed, and a process does not start with an invalid one."""
 
 from pathlib import Path
 
@@ -138,27 +138,32 @@ query = "query { scales { id } }"
 """
 
 
-def table(folder: Path, content: str | bytes) -> Path:
+def write_table(folder: Path, content: str | bytes) -> Path:
+    """Write a services table with this content, and return its path."""
     path = folder / "services.toml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-def test_the_built_in_table_is_the_agreed_one() -> None:
-    """All 26 services are there, in the order of a run, under the names that everybody else relies on."""
-    rows = [(s.name, s.api.value, s.channel, s.key, s.path, s.one_time) for s in load_services()]
+def test_the_built_in_table_is_as_agreed() -> None:
+    """The table has all 26 services in run order, under the names that other programs rely on."""
+    rows = [
+        (service.name, service.api.value, service.channel, service.key, service.path, service.one_time)
+        for service in load_services()
+    ]
     assert rows == BUILT_IN
     assert len(rows) == 26
 
 
-def test_only_grade_scales_ask_a_graphql_query() -> None:
-    """The one GraphQL service asks for the field that its answer is read from; no other service has a query."""
-    assert {s.name: s.path in s.query for s in load_services() if s.query} == {"GRAPHQL_GRADE_SCALES": True}
+def test_only_grade_scales_have_a_graphql_query() -> None:
+    """The one GraphQL service queries the field that its response is read from; no other service has a query."""
+    queries = {service.name: service.path in service.query for service in load_services() if service.query}
+    assert queries == {"GRAPHQL_GRADE_SCALES": True}
 
 
-def test_the_same_table_read_from_another_file_is_another_table(tmp_path: Path) -> None:
-    """A table of an operator's own is read in its own order."""
-    assert load_services(table(tmp_path, COUNTRY + PERSON + SCALES)) == (
+def test_another_table_is_read_in_its_own_order(tmp_path: Path) -> None:
+    """An operator's own table replaces the built-in one, and keeps its own order."""
+    assert load_services(write_table(tmp_path, COUNTRY + PERSON + SCALES)) == (
         Service("COUNTRY", Api.URN, "COUNTRY_CHANNEL", "COUNTRY", "/country", one_time=True),
         Service("PERSON", Api.ORI, "PERSON_CHANNEL", "PERSON_ORDINAL", "/persons"),
         Service(
@@ -174,7 +179,7 @@ def test_the_same_table_read_from_another_file_is_another_table(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "error"),
     [
         pytest.param("", "service", id="empty file"),
         pytest.param("service = []", "it lists no service", id="no service"),
@@ -215,62 +220,62 @@ def test_the_same_table_read_from_another_file_is_another_table(tmp_path: Path) 
         pytest.param(SCALES.replace('query = "query', 'query = ""\n#'), "'SCALES': a query goes with", id="no query"),
     ],
 )
-def test_a_wrong_table_is_refused_with_the_reason(tmp_path: Path, content: str | bytes, complaint: str) -> None:
-    """Everything that can be wrong in a table is named together with the file."""
-    path = table(tmp_path, content)
-    with pytest.raises(ConfigurationError) as refused:
+def test_an_invalid_table_is_rejected_with_the_reason(tmp_path: Path, content: str | bytes, error: str) -> None:
+    """The error names the file and the reason, for everything that can be invalid in a table."""
+    path = write_table(tmp_path, content)
+    with pytest.raises(ConfigurationError) as raised:
         load_services(path)
-    assert str(path) in str(refused.value)
-    assert complaint in str(refused.value)
+    assert str(path) in str(raised.value)
+    assert error in str(raised.value)
 
 
 @pytest.mark.parametrize("channel", ["POST_UPDATE", "POST_UPDATE_FINISH", "SCHEDULER_STATUS_CHANNEL"])
-def test_a_channel_cannot_be_a_subject_that_means_something_else(tmp_path: Path, channel: str) -> None:
-    """A table whose chunks would travel on one of the project's own subjects is refused."""
+def test_a_channel_cannot_be_a_reserved_subject(tmp_path: Path, channel: str) -> None:
+    """A table whose chunks would be sent on one of the project's own subjects is rejected."""
     with pytest.raises(ConfigurationError, match=channel):
-        load_services(table(tmp_path, PERSON.replace("PERSON_CHANNEL", channel)))
+        load_services(write_table(tmp_path, PERSON.replace("PERSON_CHANNEL", channel)))
 
 
 @pytest.mark.parametrize("key", ["CURRENT_EXECUTION_HASH", "POST_UPDATE_RUNNING", "IMPORTER_PRODUCER_LOCK"])
-def test_a_key_cannot_be_one_that_means_something_else(tmp_path: Path, key: str) -> None:
-    """A table whose ordinals would overwrite one of the project's own keys is refused."""
+def test_a_key_cannot_be_a_reserved_key(tmp_path: Path, key: str) -> None:
+    """A table whose ordinals would overwrite one of the project's own keys is rejected."""
     with pytest.raises(ConfigurationError, match=key):
-        load_services(table(tmp_path, PERSON.replace("PERSON_ORDINAL", key)))
+        load_services(write_table(tmp_path, PERSON.replace("PERSON_ORDINAL", key)))
 
 
 @pytest.mark.parametrize("suffix", ["SCHEDULED", "UPDATED", "FAILED", "EXECUTION", "CHUNKS", "ERRORS"])
 def test_a_key_cannot_be_a_counter_of_another_service(tmp_path: Path, suffix: str) -> None:
-    """A table in which one service's ordinal is another one's counter is refused."""
+    """A table in which the ordinal of one service is a counter of another is rejected."""
     content = PERSON + COUNTRY.replace('key = "COUNTRY"', f'key = "PERSON_ORDINAL_{suffix}"')
     with pytest.raises(ConfigurationError, match=f"PERSON_ORDINAL_{suffix}"):
-        load_services(table(tmp_path, content))
+        load_services(write_table(tmp_path, content))
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    """A table with two faults is refused with both."""
+def test_all_errors_in_a_table_are_reported_at_once(tmp_path: Path) -> None:
+    """A table with two errors is rejected with both of them."""
     with pytest.raises(ConfigurationError, match=r"(?s)empty path.*appears twice|appears twice.*empty path"):
-        load_services(table(tmp_path, PERSON + PERSON.replace('"/persons"', '""')))
+        load_services(write_table(tmp_path, PERSON + PERSON.replace('"/persons"', '""')))
 
 
-def test_a_table_that_cannot_be_read_is_a_configuration_error(tmp_path: Path) -> None:
-    """A file that is gone is reported by its name."""
+def test_an_unreadable_table_is_a_configuration_error(tmp_path: Path) -> None:
+    """A file that does not exist is reported by its name."""
     with pytest.raises(ConfigurationError, match=r"absent\.toml"):
         load_services(tmp_path / "absent.toml")
 
 
-def test_chosen_services_come_in_the_order_of_the_table() -> None:
-    """A subset keeps the table's order, however it is written, and counts a repeated name once."""
-    chosen = choose_services(load_services(), ["PLAN", "PERSON", "PLAN"])
-    assert [service.name for service in chosen] == ["PERSON", "PLAN"]
+def test_chosen_services_keep_the_order_of_the_table() -> None:
+    """A subset has the table's order, in whatever order it is written, and counts a repeated name once."""
+    services = choose_services(load_services(), ["PLAN", "PERSON", "PLAN"])
+    assert [service.name for service in services] == ["PERSON", "PLAN"]
 
 
-def test_choosing_nothing_is_choosing_all() -> None:
-    """Without names, all services are imported."""
+def test_an_empty_choice_means_all_services() -> None:
+    """Without names, all services of the table are chosen."""
     assert choose_services(load_services(), []) == load_services()
 
 
-def test_an_unknown_service_is_named() -> None:
-    """Every name that the table does not have is reported, with those that it has."""
+def test_an_unknown_service_is_reported() -> None:
+    """Every name that the table does not have is reported, together with the names that it has."""
     with pytest.raises(ConfigurationError, match=r"unknown: PERSONS, person; the table has ADMISSION_TYPE, .*PERSON,"):
         choose_services(load_services(), ["PERSONS", "PLAN", "person"])
 
@@ -287,6 +292,6 @@ def test_an_unknown_service_is_named() -> None:
         ("GRAPHQL", False),
     ],
 )
-def test_only_exports_page_by_ordinal(api: str, *, is_export: bool) -> None:
-    """Four kinds of API have ordinals, the three others answer everything at once."""
+def test_only_exports_are_paged_by_ordinal(api: str, *, is_export: bool) -> None:
+    """Four kinds of API have ordinals; the three others return everything at once."""
     assert Api(api).is_export is is_export

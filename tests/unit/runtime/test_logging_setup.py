@@ -1,4 +1,4 @@
-"""Logging: one line an event, at once, in the format that is asked for, and nothing from other people's libraries."""
+"""Logging: one line per event, unbuffered, in the configured format, and nothing from libraries."""
 
 import json
 import logging
@@ -21,21 +21,22 @@ with structlog.contextvars.bound_contextvars(run="r1", service="PERSON"):
     log.warning(Event.FETCH_RETRIED, reason="two\\nlines Äöå 🎓")
 logging.getLogger("urllib3").error("https://sisu.example.org?token=s3cret")
 logging.getLogger("nats").exception("token s3cret")
-os._exit(0)  # as a crash does: no buffer is written out
+os._exit(0)  # like a crash, does not flush any buffer
 """
 
 
-def lines(level: str, log_format: str | None) -> list[str]:
+def logged_lines(level: str, log_format: str | None) -> list[str]:
+    """Return the lines that PROGRAM writes with these settings."""
     program = PROGRAM.format(level=level, log_format=log_format)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
-    assert done.stderr == b""
-    return done.stdout.decode().splitlines()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
+    assert result.stderr == b""
+    return result.stdout.decode().splitlines()
 
 
 @pytest.mark.parametrize("log_format", ["json", None])
 def test_an_event_is_one_line_of_json(log_format: str | None) -> None:
-    """A machine reads every line: level, UTC time, event, its fields, and what was bound around it."""
-    (line,) = lines("INFO", log_format)
+    """The line has the level, the UTC time, the event, its fields, and the fields of the bound context."""
+    (line,) = logged_lines("INFO", log_format)
     event = json.loads(line)
     assert event.pop("timestamp").endswith("Z")
     assert event == {
@@ -47,27 +48,27 @@ def test_an_event_is_one_line_of_json(log_format: str | None) -> None:
     }
 
 
-def test_the_level_decides_what_is_written() -> None:
-    """DEBUG shows more than INFO, ERROR less."""
-    assert [json.loads(line)["event"] for line in lines("DEBUG", "json")] == ["fetched", "fetch_retried"]
-    assert lines("ERROR", "json") == []
+def test_events_below_the_level_are_not_written() -> None:
+    """DEBUG writes more than INFO, and ERROR writes less."""
+    assert [json.loads(line)["event"] for line in logged_lines("DEBUG", "json")] == ["fetched", "fetch_retried"]
+    assert logged_lines("ERROR", "json") == []
 
 
-def test_text_for_a_terminal_is_one_line_too() -> None:
-    """The format for people has the same event, and libraries stay silent in it, too."""
-    written = "\n".join(lines("DEBUG", "console"))
-    assert "fetch_retried" in written
-    assert "entities" in written
-    assert "s3cret" not in written
+def test_the_console_format_has_the_same_events() -> None:
+    """The format for people contains the same events and fields, and nothing from libraries either."""
+    output = "\n".join(logged_lines("DEBUG", "console"))
+    assert "fetch_retried" in output
+    assert "entities" in output
+    assert "s3cret" not in output
 
 
 def test_events_have_different_names() -> None:
-    """No name means two things, and each can be searched for as one word."""
+    """No two events share a name, and each name can be searched for as one word."""
     names = [event.value for event in Event]
     assert len(set(names)) == len(Event.__members__)
     assert all(name.replace("_", "").islower() for name in names)
 
 
-def test_the_levels_of_the_settings_are_those_of_python() -> None:
-    """Every level that LOG_LEVEL takes is known to the logging library."""
+def test_the_levels_of_the_settings_exist_in_python() -> None:
+    """Every level that LOG_LEVEL accepts is a level of the logging library."""
     assert {"DEBUG", "INFO", "WARNING", "ERROR"} <= logging.getLevelNamesMapping().keys()

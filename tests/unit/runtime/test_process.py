@@ -1,4 +1,4 @@
-"""How a process ends: an exit code, and one line that says why."""
+"""The end of a process: an exit code, and one line with the reason."""
 
 import json
 import subprocess
@@ -20,20 +20,20 @@ sys.exit(run_process(CollectorSettings, work, 1.0))
 """
 
 
-def last_word(work: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, dict[str, Any]]:
-    """Return the exit code of a process that does this work, and the one line that it writes; more is an error."""
+def run_and_read_event(work: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, dict[str, Any]]:
+    """Return the exit code of a process that does this work, and the only event that it logs."""
     for name, value in {"NATS_URI": "nats://n", "REDIS_URI": "redis://r", "LOG_FORMAT": "json"}.items():
         monkeypatch.setenv(name, value)
     command = [sys.executable, "-c", _PROGRAM.format(work=work)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert not done.stderr
-    [line] = done.stdout.splitlines()
-    return done.returncode, json.loads(line)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert not result.stderr
+    [line] = result.stdout.splitlines()
+    return result.returncode, json.loads(line)
 
 
-def test_an_error_that_was_foreseen_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last word has the reason and the exit code of its kind."""
-    code, event = last_word("raise DependencyLostError('Redis is unavailable')", monkeypatch)
+def test_an_expected_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last log line has the reason of the error, and the exit code of its class."""
+    code, event = run_and_read_event("raise DependencyLostError('Redis is unavailable')", monkeypatch)
     assert (code, event["event"], event["reason"], event["exit_code"]) == (
         3,
         "process_failed",
@@ -42,9 +42,9 @@ def test_an_error_that_was_foreseen_is_one_line(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_a_defect_is_one_line_with_its_place_and_without_what_it_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it came from can be read from the line; what the error says may be personal data, and cannot."""
-    code, event = last_word("return int('Ada Lovelace')", monkeypatch)
+def test_a_defect_is_one_line_with_its_location_and_without_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names where the error occurred, and not its message, which may contain personal data."""
+    code, event = run_and_read_event("return int('Ada Lovelace')", monkeypatch)
     assert (code, event["event"], event["reason"], event["exit_code"]) == (1, "crashed", "ValueError", 1)
     assert event["places"][-1] == "<string>:8 work"
     assert "Ada" not in str(event)

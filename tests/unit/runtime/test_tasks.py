@@ -1,4 +1,4 @@
-"""Coroutines side by side: all to their end, or the first error."""
+"""Concurrent coroutines: all run to their end, or until the first error."""
 
 import asyncio
 
@@ -8,56 +8,56 @@ from shared.model.errors import DependencyLostError
 from shared.runtime.tasks import cancel_and_wait, run_concurrently
 
 
-async def test_all_are_run_at_once() -> None:
-    """Each coroutine can wait for another one that stands after it."""
-    both_here = asyncio.Barrier(3)
+async def test_all_coroutines_run_at_the_same_time() -> None:
+    """Each coroutine can wait for another one that comes after it."""
+    all_started = asyncio.Barrier(3)
     done = []
 
     async def work(number: int) -> None:
-        await both_here.wait()
+        await all_started.wait()
         done.append(number)
 
     await run_concurrently(work(number) for number in range(3))
     assert sorted(done) == [0, 1, 2]
 
 
-async def test_nothing_to_do_is_done() -> None:
-    """Without coroutines it returns."""
+async def test_no_coroutines_are_done_at_once() -> None:
+    """An empty list of coroutines returns at once."""
     await run_concurrently([])
 
 
-async def test_the_first_error_cancels_the_rest_and_is_raised_itself() -> None:
-    """Callers decide by the type of the error, so it is not wrapped, and keeps its cause."""
+async def test_the_first_error_cancels_the_rest_and_is_raised_unchanged() -> None:
+    """The error is not wrapped, since callers decide by its type, and it keeps its cause."""
     cancelled = asyncio.Event()
     cause = OSError("no route")
 
-    async def waits() -> None:
+    async def wait() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.set()
 
-    async def fails() -> None:
+    async def fail() -> None:
         raise DependencyLostError("lost") from cause
 
     with pytest.raises(DependencyLostError, match="lost") as raised:
-        await run_concurrently([waits(), fails()])
+        await run_concurrently([wait(), fail()])
     assert raised.value.__cause__ is cause
     assert cancelled.is_set()
 
 
-async def test_a_cancellation_from_outside_reaches_all() -> None:
-    """When the wait for them is cancelled, so are they."""
+async def test_cancelling_the_caller_cancels_all_coroutines() -> None:
+    """The coroutines do not outlive the task that waits for them."""
     started, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def waits() -> None:
+    async def wait() -> None:
         started.set()
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.set()
 
-    task = asyncio.create_task(run_concurrently([waits()]))
+    task = asyncio.create_task(run_concurrently([wait()]))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -65,8 +65,8 @@ async def test_a_cancellation_from_outside_reaches_all() -> None:
     assert cancelled.is_set()
 
 
-async def test_a_task_that_swallows_its_cancellation_is_ended_nevertheless() -> None:
-    """A library that goes on after the first cancellation does not keep the process alive for ever."""
+async def test_a_task_that_swallows_its_cancellation_is_cancelled_again() -> None:
+    """A library that ignores the first cancellation does not keep the process alive."""
     cancellations = 0
 
     async def stubborn() -> None:
@@ -85,10 +85,16 @@ async def test_a_task_that_swallows_its_cancellation_is_ended_nevertheless() -> 
     assert cancellations == 2
 
 
-async def test_the_error_of_a_task_that_is_ended_is_of_no_interest() -> None:
-    """Whatever a task ends with, nobody waits for it any more."""
+async def test_the_error_of_a_cancelled_task_is_ignored() -> None:
+    """An error that a task raises while it is cancelled is not raised, since its result is no longer needed."""
 
-    async def fails() -> None:
-        raise ValueError
+    async def fail() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError from None
 
-    await cancel_and_wait(asyncio.create_task(fails()))
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    await cancel_and_wait(task)
+    assert isinstance(task.exception(), ValueError)

@@ -1,4 +1,4 @@
-"""Addresses of Redis, and of Sentinels: all that stands in them reaches the client."""
+"""Addresses of Redis and of Sentinels: every part of them reaches the client."""
 
 import pytest
 
@@ -15,8 +15,8 @@ from tests.unit.conftest import SetEnvironment
         ("redis://user:p%40ss@host", {"host": "host", "username": "user", "password": "p@ss"}),
     ],
 )
-def test_an_address_of_redis_is_taken_apart(uri: str, expected: dict[str, object]) -> None:
-    """Host, port, database and credentials of redis:// arrive at the client, undoing percent-encoding."""
+def test_an_address_of_redis_is_parsed(uri: str, expected: dict[str, object]) -> None:
+    """The client gets the host, port, database and decoded credentials of a redis:// address."""
     options = make_redis(uri).connection_pool.connection_kwargs
     assert {name: options.get(name) for name in expected} == expected
 
@@ -33,19 +33,19 @@ def test_an_address_of_redis_is_taken_apart(uri: str, expected: dict[str, object
         ),
     ],
 )
-def test_an_address_of_sentinels_is_taken_apart(
+def test_an_address_of_sentinels_is_parsed(
     environment: SetEnvironment,
     uri: str,
     sentinels: list[tuple[str, int]],
     master: str,
     expected: dict[str, object],
 ) -> None:
-    """All sentinels, the name of the master, the database and the master's credentials are read from the address."""
+    """The client gets all sentinels, the master's name, the database and the master's credentials of the address."""
     environment(REDIS_URI=uri)
     address = read_settings(CollectorSettings).redis_uri.get_secret_value()
     pool = make_redis(address).connection_pool
-    asked = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
-    assert [(options["host"], options["port"]) for options in asked] == sentinels
+    options = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+    assert [(each["host"], each["port"]) for each in options] == sentinels
     assert pool.service_name == master
     assert {name: pool.connection_kwargs.get(name) for name in expected} == expected
 
@@ -53,7 +53,7 @@ def test_an_address_of_sentinels_is_taken_apart(
 @pytest.mark.parametrize(
     ("uri", "encrypted"), [("redis+sentinel://one/mymaster", False), ("rediss+sentinel://one/mymaster", True)]
 )
-def test_sentinels_lead_to_an_encrypted_master_where_asked(uri: str, *, encrypted: bool) -> None:
-    """rediss+sentinel:// speaks TLS to the master."""
+def test_the_scheme_decides_whether_the_master_is_encrypted(uri: str, *, encrypted: bool) -> None:
+    """An address with rediss+sentinel:// uses TLS to the master, and one with redis+sentinel:// does not."""
     pool = make_redis(uri).connection_pool
     assert any("SSL" in kind.__name__ for kind in pool.connection_class.__mro__) is encrypted

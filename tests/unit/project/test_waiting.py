@@ -1,4 +1,4 @@
-"""The helpers that wait: they end at their deadline, and say what they waited for."""
+"""The helpers that wait: they fail at their deadline, with a description of what they waited for."""
 
 import asyncio
 
@@ -10,25 +10,26 @@ SHORT_SECONDS = 0.2
 
 
 async def hang() -> bool:
+    """Wait until cancelled."""
     await asyncio.Event().wait()
     return True
 
 
-def test_waiting_in_vain_fails_with_the_description() -> None:
-    """The message says what was waited for, and what was there instead."""
-    with pytest.raises(AssertionError, match=r"timed out after 0.2 s: the moon is blue \(the last result was \[\]\)"):
+def test_a_wait_that_times_out_fails_with_the_description() -> None:
+    """The message contains what was waited for, and the last result."""
+    with pytest.raises(AssertionError, match=r"timed out after 0\.2 s: the moon is blue \(the last result was \[\]\)"):
         wait_until(list, "the moon is blue", SHORT_SECONDS)
 
 
 @pytest.mark.parametrize("condition", [hang, lambda: False])
-async def test_waiting_in_a_loop_ends_even_if_the_condition_hangs(condition: object) -> None:
-    """The deadline holds for the condition, too."""
+async def test_an_async_wait_times_out_even_if_the_condition_hangs(condition: object) -> None:
+    """The deadline holds for the condition itself, too."""
     with pytest.raises(AssertionError, match=r"timed out after 0\.2 s: the moon is blue"):
         await wait_until_async(condition, "the moon is blue", SHORT_SECONDS)  # type: ignore[call-overload]
 
 
-async def test_waiting_answers_what_the_condition_answered() -> None:
-    """Plain or async; and what it raises is raised, a time-out of its own too."""
+async def test_a_wait_returns_the_result_of_the_condition() -> None:
+    """The result of a plain or async condition is returned, and an error of it is raised, even its own time-out."""
 
     async def three() -> int:
         return 3
