@@ -1,6 +1,6 @@
 """Log what happens to feedback that changes nothing: one line a second at most for each kind, with a count.
 
-Any sender of feedback may send any number of messages, and a disk full of log lines would stop more than the import.
+A user who may send feedback may send any number of messages, and a disk full of log lines stops more than the import.
 """
 
 import logging

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 @pytest.mark.slow
 def test_a_nats_token_that_changes_at_run_time(make_rig: MakeRig) -> None:
-    """NATS restarts with another token: both programs exit with 3, at their next start with 2, naming the variables."""
+    """NATS restarts with another token: both programs exit with 3, then with 2, and name the variables."""
     rig = make_rig(size=150)
     collector = rig.start_collector()
     rig.start_mankeli("--delay-seconds", "0.03")
@@ -58,7 +58,7 @@ def test_a_redis_password_that_changes_at_run_time(make_rig: MakeRig) -> None:
 
 @pytest.mark.parametrize("program", ["producer", "ack_collector"])
 def test_a_certificate_that_has_expired(make_nats: MakeServer, make_rig: MakeRig, tmp_path: Path, program: str) -> None:
-    """The certificate of NATS has expired: the program soon exits with 3 and that reason, as a file may be renewed."""
+    """The certificate of NATS has expired: the program exits with 3 and that reason: a file may be renewed."""
     files = make_certificates(valid_for=dt.timedelta(minutes=-1))
     (tmp_path / "ca.pem").write_bytes(files["ca.pem"])
     tls = make_nats(

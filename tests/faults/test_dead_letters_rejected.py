@@ -57,8 +57,12 @@ def _assert_rejected(rig: FaultRig, outcome: Outcome, reason: str) -> None:
 def test_a_limit_that_an_operator_set(make_rig: MakeRig, limit: str, value: int, reason: str, stored: int) -> None:
     """I1, I8: the batch does not advance, the next service does; without the limit each entity has one dead letter."""
     rig = _make_rig(make_rig)
-    rig.limit_stream(STREAM, **{limit: value})
-    outcome = rig.produce()
+    # While the producer runs: at its start a max_msg_size that is too small is a configuration error.
+    with rig.launch("producer", "before-dead-letters", 1, 1, {}, "--pause", "--once") as producer:
+        producer.wait_paused()
+        rig.limit_stream(STREAM, **{limit: value})
+        producer.resume()
+        outcome = producer.outcome()
     _assert_rejected(rig, outcome, reason)
     assert len(_dead_lettered(rig)) == stored
     assert rig.ordinal("PLAN") == rig.sisu.greatest_ordinal("PLAN")

@@ -63,3 +63,18 @@ def test_nats_is_paused(make_rig: MakeRig, seconds: float) -> None:
     rig.sleep_during_fault(seconds)
     rig.nats.resume()
     check_no_zombies(rig.check(producer))
+
+
+def test_a_purge_that_is_denied(make_rig: MakeRig) -> None:
+    """A batch is given up while the stream denies purging: its service fails, no process ends, and all is delivered."""
+    rig = make_rig(size=60, UPDATE_RETRY_LIMIT="1")
+    collector = rig.start_collector()
+    rig.deny_purge("IMPORTER")
+    outcome = rig.produce()
+    assert outcome.code == 1, outcome.output
+    reasons = {event["service"]: event["reason"] for event in outcome.events if event["event"] == "service_failed"}
+    assert "nothing settled" in reasons["PERSON"]
+    assert {"chunk_purge_failed", "stream_purge_denied"} <= {event["event"] for event in outcome.events}
+    rig.start_mankeli()
+    rig.check()
+    assert not collector.outcomes

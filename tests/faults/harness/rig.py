@@ -204,6 +204,16 @@ class FaultRig:
 
         self.recorder.run(limit())
 
+    def deny_purge(self, name: str) -> None:
+        """Forbid purging a stream, as an operator may."""
+
+        async def deny() -> None:
+            jetstream = self.recorder.client.jetstream()
+            config = (await jetstream.stream_info(name)).config
+            await jetstream.update_stream(config.evolve(deny_purge=True))
+
+        self.recorder.run(deny())
+
     def fill_store(self) -> None:
         """Fill all storage of the broker with another stream."""
 
