@@ -22,7 +22,7 @@ class ProcessError(ImporterError):
 
 
 class ConfigurationError(ProcessError):
-    """A setting is wrong, or a credential was rejected: only a person can fix it, so a restart does not help."""
+    """A setting is wrong, or NATS or Redis rejected a credential: only a person can fix it, so no restart helps."""
 
     exit_code = 2
 

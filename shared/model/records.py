@@ -52,7 +52,7 @@ class RunRecord(Record, kw_only=True):
     ended_at: datetime | None = None
     """None while it is in progress, and where its producer died."""
     complete: bool | None = None
-    """Whether all its services are settled, or forbidden; None as for `ended_at`."""
+    """Whether all its services are settled, or were never allowed to be read; None as for `ended_at`."""
     outcomes: list[ServiceOutcome] = msgspec.field(default_factory=list)
 
 

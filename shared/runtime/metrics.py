@@ -51,7 +51,11 @@ LAST_SUCCESS = Gauge(
 ACTIVE = Gauge("importer_producer_active", "Whether this producer holds the lock: 1, or 0 while it stands by.")
 PAUSED = Gauge("importer_paused", "Whether an operator has paused the import: 1 or 0.")
 STALLED_SECONDS = Gauge("importer_batch_stalled_seconds", "For how long nothing of the batch in flight has settled.")
-SERVICE_FAILURES = Counter("importer_service_failures_total", "Services that failed in a run.", ["service"])
+SERVICE_FAILURES = Counter(
+    "importer_service_failures_total",
+    "Services that failed in a run, or that SISU forbids after they were imported.",
+    ["service"],
+)
 
 # --- the ack_collector -----------------------------------------------------------------------------------------------
 

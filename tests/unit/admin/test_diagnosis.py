@@ -8,7 +8,17 @@ import pytest
 from admin.status.diagnosis import diagnose
 from admin.status.queues import Consumer, Queues
 from admin.status.snapshot import Diagnosis, ServiceStatus, Snapshot
-from shared.model.records import AuditNote, BatchState, Phase, ProcessRecord, ProducerState, SisuBackoff
+from shared.model.records import (
+    AuditNote,
+    BatchState,
+    Phase,
+    ProcessRecord,
+    ProducerState,
+    Result,
+    RunRecord,
+    ServiceOutcome,
+    SisuBackoff,
+)
 
 AT = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
 HELSINKI = ZoneInfo("Europe/Helsinki")
@@ -174,10 +184,31 @@ def test_each_problem_has_its_own_message(state: Snapshot, code: str, message: s
     assert (diagnosis.code, diagnosis.message, diagnosis.healthy) == (code, message, False)
 
 
+def run_with(*results: tuple[str, Result], complete: bool = False) -> RunRecord:
+    """Return an ended run with these outcomes."""
+    outcomes = [
+        ServiceOutcome(service=name, result=result, reason=f"{name}: because", ended_at=AT) for name, result in results
+    ]
+    return RunRecord(
+        run_id="r", trigger="cron", services=9, started_at=AT, ended_at=AT, complete=complete, outcomes=outcomes
+    )
+
+
+def test_an_incomplete_run_is_reported_with_the_reason() -> None:
+    """Between two runs the diagnosis names the failure of the last one, not what was skipped because of it."""
+    state = snapshot("idle", runs=[run_with(("PLAN", "skipped"), ("PERSON", "failed"), ("MODULE", "forbidden"))])
+    diagnosis = diagnosis_of(state)
+    assert (diagnosis.code, diagnosis.healthy, diagnosis.hint) == ("run_incomplete", False, "PERSON: because")
+    assert diagnosis.message.startswith("The last run was incomplete: 3 services not settled")
+
+
 @pytest.mark.parametrize(
     ("state", "code"),
     [
         (snapshot("idle"), "idle"),
+        (snapshot("idle", runs=[run_with(("PERSON", "forbidden"), complete=True)]), "idle"),
+        (snapshot("idle", runs=[run_with()]), "idle"),
+        (snapshot("idle", runs=[run_with(complete=True), run_with(("PERSON", "failed"))]), "idle"),
         (snapshot("fetching"), "fetching"),
         (snapshot("retrying"), "retrying"),
         (snapshot("retrying", stalled_seconds=1, queues=queues(1)), "retrying"),

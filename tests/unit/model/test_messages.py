@@ -1,5 +1,6 @@
 """The messages that the producer sends: the exact bytes of a chunk, and dead letters that always fit."""
 
+import base64
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from shared.model.messages import (
     encode_chunk,
     encode_post_update,
     entity_id,
+    entity_ordinal,
 )
 
 EXECUTION = "9f" * 12
@@ -174,3 +176,46 @@ def test_any_dead_letter_fits(identity: str, filling: int, error_text: str | Non
     dead_letter = encode_dead_letter(entity, MIN_MAX_BYTES, error_text)
     assert len(dead_letter) <= MIN_MAX_BYTES
     assert json.loads(dead_letter)["entity"] in (None, json.loads(entity))
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        b'{"id":7,"x":' + b"[" * 985 + b"]" * 985 + b"}",
+        b"[" * 100_000,
+        b'{"metadata":{"modificationOrdinal":%d}}' % 2**64,
+        b'{"metadata":{"modificationOrdinal":%d}}' % -(10**30),
+        b'{"metadata":{"modificationOrdinal":1%s}}' % (b"0" * 5000),
+        b'{"id":"\xff","metadata":{"modificationOrdinal":"\xff"}}',
+        b"",
+    ],
+    ids=["985 levels", "100,000 levels", "2^64", "very negative", "5,001 digits", "not UTF-8", "nothing"],
+)
+def test_a_malformed_entity_becomes_a_dead_letter(entity: bytes) -> None:
+    """It is identified by its hash, has no ordinal, and can fail a second time."""
+    assert entity_ordinal(Entity(entity)) is None
+    assert entity_id(Entity(entity)).startswith("sha256:")
+    assert encode_dead_letter(entity, earlier=encode_dead_letter(entity))
+
+
+@pytest.mark.parametrize("missing_bytes", [0, 1])
+def test_an_unreadable_entity_is_kept_as_base64(missing_bytes: int) -> None:
+    """The dead letter has the unchanged bytes if they fit, and decodes to the same dead letter."""
+    entity = b'{"id":"a","x":"\xff\\ud83d"}'
+    dead_letter = DeadLetter.of(
+        Entity(entity),
+        service="PERSON",
+        channel="C",
+        execution=EXECUTION,
+        reason=DeadLetterReason.UNREADABLE,
+        error_text=None,
+        earlier=None,
+    )
+    whole = dead_letter.encode(10_000)
+    fields = json.loads(dead_letter.encode(len(whole) - missing_bytes))
+    kept = fields["entityBase64"] and base64.b64decode(fields["entityBase64"])
+    assert (fields["entity"], fields["reason"], fields["entityBytes"]) == (None, "unreadable", len(entity))
+    assert kept == (None if missing_bytes else entity)
+    decoded = DeadLetter.decode(whole)
+    assert decoded
+    assert decoded.encode(10_000) == whole
