@@ -141,6 +141,10 @@ class SisuClient:
             return parse_response(service, since, body)
         except (MalformedResponseError, LaggingResponseError) as error:
             raise TransientError(str(error)) from error
+        except InvalidResponseError:
+            raise
+        except Exception as error:
+            raise InvalidResponseError(f"the response cannot be parsed: {type(error).__name__}") from error
 
     def _backoff_seconds(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from shared.config.settings import ProducerSettings
 from shared.model.errors import (
     FetchError,
+    ImporterError,
     ServiceForbiddenError,
     SisuConnectionError,
     SisuUnauthorizedError,
@@ -115,8 +115,10 @@ class Requester:
             raise self._tls_error(error, request.service) from error
         except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as error:
             raise no_response_error(error, timeout_seconds) from error
-        # ValueError is what headers that cannot be parsed raise, and OverflowError numbers in them.
-        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError, ArithmeticError) as error:
+        except ImporterError:
+            raise
+        # Headers that cannot be parsed raise ValueError, numbers in them OverflowError, and there may be others.
+        except Exception as error:
             raise TransientError(f"the response broke off: {type(error).__name__}") from error
         finally:
             sessions.mark_used()
