@@ -2,8 +2,8 @@
 
 It is fetched from SISU first, and sent only if it has not changed since the dead letter, as a batch of one through the
 ledger like any other; the ordinal stays where it is. Otherwise its newer version is, or was, imported like any change:
-the dead letter is obsolete, and deleted. That takes evidence, since it may be the only copy: SISU has to show a newer
-version, or all its changes up to our ordinal. A replica that lags behind shows neither.
+the dead letter is obsolete, and deleted. That takes evidence, since it may be the only copy: SISU has to show the newer
+version. A replica that lags behind shows none.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ _MAX_PAGES = 100
 
 _OBSOLETE = "the entity has changed since; its newest version is imported like any change"
 _NO_EVIDENCE = (
-    "SISU does not show this version, nor a newer one, nor all changes up to our ordinal: its response may come from a "
-    "replica that lags behind, or SISU was restored from a backup. Retry it later"
+    "SISU shows neither this version nor a newer one: its response may come from a replica that lags behind, or SISU was "
+    "restored from a backup. Retry it later"
 )
 
 
@@ -117,7 +117,7 @@ class DeadLetterRetrier:
         page = await self._checkpoint.run_interruptible(self._sisu.fetch(service, reference.ordinal - 1, limit=1))
         newest = page.entities[:1]
         if not newest or entity_ordinal(newest[0]) != reference.ordinal:
-            return await self._search_newer(service, ledger, reference, page)
+            return await self._search_newer(service, reference, page)
         if entity_id(newest[0]) != reference.id:
             return RetryResult(
                 "not_retried", "SISU has another entity at the same ordinal: this one may not be its newest version"
@@ -127,14 +127,9 @@ class DeadLetterRetrier:
         result = await self._batch_importer.import_batch(batch, ledger)
         return RetryResult("rejected", "it was rejected again") if result.dead_letters else RetryResult("stored")
 
-    async def _search_newer(
-        self, service: Service, ledger: Ledger, reference: _DeadLetterRef, page: Batch
-    ) -> RetryResult:
+    async def _search_newer(self, service: Service, reference: _DeadLetterRef, page: Batch) -> RetryResult:
         """Return whether SISU shows that the entity has changed; `page` is what it has from this version on."""
-        ordinal = await ledger.ordinal()
         for _ in range(_MAX_PAGES):
-            if page.behind is None and page.greatest_ordinal >= ordinal:
-                return RetryResult("obsolete", _OBSOLETE)
             if any(_is_newer(entity, reference) for entity in page.entities):
                 return RetryResult("obsolete", _OBSOLETE)
             if not page.has_more:

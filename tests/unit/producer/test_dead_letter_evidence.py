@@ -30,7 +30,7 @@ def page(greatest: int, *entities: Entity, more: bool = False, behind: int | Non
 
 
 class Parts:
-    """Everything around the retrier: SISU with these pages, one dead letter, and what became of it."""
+    """Everything around the retrier: SISU with these pages, one dead letter, and its outcome."""
 
     def __init__(self, pages: Sequence[Batch]) -> None:
         self.pages = list(pages)
@@ -74,13 +74,13 @@ class Parts:
         pytest.param([page(9, entity("b", 9))], "not_retried", id="another entity, and then nothing"),
         pytest.param([page(9, entity("a", 9), more=True)], "obsolete", id="a newer version"),
         pytest.param([page(9, entity("b", 9), more=True), page(20, entity("a", 20))], "obsolete", id="one further on"),
-        pytest.param([page(OURS, entity("b", OURS))], "obsolete", id="all up to our ordinal, and it is not there"),
+        pytest.param([page(OURS, entity("b", OURS))], "not_retried", id="all up to our ordinal, and it is not there"),
         pytest.param([page(9, entity("b", 9), more=True), page(9)], "not_retried", id="an end before our ordinal"),
         pytest.param([page(5, entity("b", 5))], "not_retried", id="another entity at its ordinal"),
     ],
 )
 async def test_what_counts_as_evidence(pages: list[Batch], outcome: str) -> None:
-    """A newer version, or all changes up to our ordinal: without either the dead letter stays, with an explanation."""
+    """Only a newer version closes the dead letter; otherwise it stays, with an explanation."""
     parts = Parts(pages)
     any_part = cast("Any", parts)
     retrier = DeadLetterRetrier({PERSON: any_part}, any_part, any_part, any_part, any_part, any_part)
