@@ -33,8 +33,8 @@ _MAX_PAGES = 100
 
 _OBSOLETE = "the entity has changed since; its newest version is imported like any change"
 _NO_EVIDENCE = (
-    "SISU shows neither this version nor a newer one: its response may come from a replica that lags behind, or SISU was "
-    "restored from a backup. Retry it later"
+    "SISU shows neither this version nor a newer one: its response may come from a replica that lags behind, or SISU "
+    "was restored from a backup. Retry it later"
 )
 
 

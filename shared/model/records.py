@@ -8,9 +8,12 @@ Times are UTC; JSON has the fields in camelCase. Changed only by adding fields, 
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with a time zone. One without, which cannot be compared with any of ours, does not decode."""
 
 
 class Record(msgspec.Struct, rename="camel"):
@@ -35,7 +38,7 @@ class ServiceOutcome(Record, kw_only=True):
     chunks: int = 0
     dead_letters: int = 0
     seconds: float = 0.0
-    ended_at: datetime
+    ended_at: Timestamp
 
 
 Trigger = Literal["start", "cron", "request"]
@@ -48,8 +51,8 @@ class RunRecord(Record, kw_only=True):
     trigger: Trigger
     services: int
     """How many it visits."""
-    started_at: datetime
-    ended_at: datetime | None = None
+    started_at: Timestamp
+    ended_at: Timestamp | None = None
     """None while it is in progress, and where its producer died."""
     complete: bool | None = None
     """Whether all its services are settled, or were never allowed to be read; None as for `ended_at`."""
@@ -59,8 +62,8 @@ class RunRecord(Record, kw_only=True):
 class ServiceHistory(Record, kw_only=True):
     """The last success and the last failure of a service, over all runs."""
 
-    last_success_at: datetime | None = None
-    last_failure_at: datetime | None = None
+    last_success_at: Timestamp | None = None
+    last_failure_at: Timestamp | None = None
     last_failure: str | None = None
 
 
@@ -74,8 +77,8 @@ class BatchState(Record, kw_only=True):
     entities: int
     chunks: int
     """As first published."""
-    started_at: datetime
-    changed_at: datetime
+    started_at: Timestamp
+    changed_at: Timestamp
     """When a chunk of it last settled or was split."""
     resends: int = 0
     """In a row, without progress in between."""
@@ -86,7 +89,7 @@ class SisuBackoff(Record, kw_only=True):
 
     service: str
     reason: str
-    until: datetime
+    until: Timestamp
 
 
 Phase = Literal["standing_by", "idle", "fetching", "settling", "paused", "retrying"]
@@ -100,12 +103,12 @@ class ProducerState(Record, kw_only=True):
     service: str | None = None
     service_number: int | None = None
     """From 1."""
-    service_since: datetime | None = None
+    service_since: Timestamp | None = None
     service_entities: int = 0
     """Settled in this run."""
     batch: BatchState | None = None
     sisu_backoff: SisuBackoff | None = None
-    next_run_at: datetime | None = None
+    next_run_at: Timestamp | None = None
     panic_timeout_seconds: float = 60.0
 
 
@@ -126,8 +129,8 @@ class ProcessRecord(Record, kw_only=True):
     host: str
     pid: int
     version: str
-    started_at: datetime
-    last_heartbeat_at: datetime
+    started_at: Timestamp
+    last_heartbeat_at: Timestamp
     port: int | None = None
     producer: ProducerState | None = None
     collector: CollectorState | None = None
@@ -137,7 +140,7 @@ class AuditNote(Record, kw_only=True):
     """Who did something, when and why: a pause, a request for a run."""
 
     by: str
-    at: datetime
+    at: Timestamp
     reason: str = ""
 
 
@@ -157,7 +160,7 @@ class Rewind(AuditNote, kw_only=True):
     service: str
     from_ordinal: int
     to_ordinal: int
-    undoes_rewind_at: datetime | None = None
+    undoes_rewind_at: Timestamp | None = None
     """The `at` of the rewind that this one undoes."""
 
 
@@ -175,7 +178,8 @@ def decode(kind: type[RecordT], text: str | bytes | None) -> RecordT | None:
         return None
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):  # whatever was written there by hand
+    # ValueError: not UTF-8, or a date that no calendar has. RecursionError: nested a thousand deep.
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return None
 
 

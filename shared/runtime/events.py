@@ -60,6 +60,8 @@ class Event(StrEnum):
     """The feedback consumer accepts requests again."""
 
     # Redis
+    REDIS_KEY_IGNORED = "redis_key_ignored"
+    """A key that serves only the status has another type or foreign contents: it is ignored until it is deleted."""
     PROGRESS_SUBSCRIPTION_DENIED = "progress_subscription_denied"
     """The user may not subscribe to the progress channels: batches continue, and are polled less promptly."""
 
@@ -143,6 +145,9 @@ class Event(StrEnum):
     the number of messages, and the other fields are of the last one."""
     FEEDBACK_STALE = "feedback_stale"
     """Feedback of an execution that is not the current one; it changes nothing. `count` as for `feedback_duplicate`."""
+    FEEDBACK_UNCOUNTED = "feedback_uncounted"
+    """Feedback that could not be counted, since a key of its service in Redis cannot be used, for the reason given: it
+    stays unacknowledged and is delivered again. Logged once for each reason."""
     FEEDBACK_INVALID = "feedback_invalid"
     """Feedback that breaks the contract, for the reason given; it changes nothing. At most one line a second for each
     reason; `count` is the number of messages."""

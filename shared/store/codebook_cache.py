@@ -14,8 +14,10 @@ class CodebookCache:
 
     async def get(self, url: str) -> bytes | None:
         """Return the response that was kept, or None. Raises DependencyLostError."""
-        response = await self._client.run("reading a codebook", lambda redis: redis.get(keys.codebook_cache(url)))
-        return str(response).encode() if response is not None else None
+        key = keys.codebook_cache(url)
+        response = await self._client.run_ignoring("reading a codebook", lambda redis: redis.get(key), key)
+        # A replacement character may stand for bytes that are not UTF-8: then it is not what was kept.
+        return str(response).encode() if response is not None and "\ufffd" not in response else None
 
     async def put(self, url: str, response: bytes) -> None:
         """Keep a response that was found valid. Raises DependencyLostError."""

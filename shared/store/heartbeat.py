@@ -17,6 +17,7 @@ from shared.model.records import CollectorState, ProcessRecord, ProducerState, d
 from shared.runtime.shutdown import Stop
 from shared.runtime.tasks import wait_for_event
 from shared.store.redis_client import RedisClient
+from shared.store.redis_errors import ForeignContentError
 from shared.store.scripts import Scripts
 
 INTERVAL_SECONDS = 2.0
@@ -77,11 +78,14 @@ class Heartbeat:
             record.producer = state
         else:
             record.collector = state
-        await self._scripts.call(
-            "record_heartbeat",
-            [keys.process(record.process_id), keys.PROCESSES],
-            [record.process_id, encode(record), int(TTL_SECONDS * 1000)],
-        )
+        try:
+            await self._scripts.call(
+                "record_heartbeat",
+                [keys.process(record.process_id), keys.PROCESSES],
+                [record.process_id, encode(record), int(TTL_SECONDS * 1000)],
+            )
+        except ForeignContentError as error:
+            self._scripts.client.log_ignored(error)
 
 
 async def read_processes(client: RedisClient) -> list[ProcessRecord]:
@@ -91,6 +95,5 @@ async def read_processes(client: RedisClient) -> list[ProcessRecord]:
         known = await redis.zrange(keys.PROCESSES, 0, -1)
         return await redis.mget([keys.process(str(process_id)) for process_id in known]) if known else []
 
-    return [
-        record for text in await client.run("reading the heartbeats", read) if (record := decode(ProcessRecord, text))
-    ]
+    records = await client.run_ignoring("reading the heartbeats", read, keys.PROCESSES) or []
+    return [record for text in records if (record := decode(ProcessRecord, text))]

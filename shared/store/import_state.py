@@ -1,16 +1,19 @@
 """Everything that Redis knows of an installation, read for the status in a few round trips."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from shared.model import keys
 from shared.model.records import AuditNote, ProcessRecord, RunRecord, ServiceHistory, decode, decode_all, decode_pause
 from shared.model.services import Service
 from shared.store.heartbeat import read_processes
 from shared.store.redis_client import RedisClient
+
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+"""Python does not convert a text of thousands of digits, which could be in a key that was set by hand."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +46,35 @@ async def read_import_state(client: RedisClient, services: Sequence[Service]) ->
     """Read the state of an installation with these services. Raises DependencyLostError or ConfigurationError."""
     processes = await read_processes(client)
 
-    async def read(redis: Redis) -> list[Any]:
-        async with redis.pipeline(transaction=False) as pipeline:
-            pipeline.exists(keys.PRODUCER_LOCK)
-            pipeline.get(keys.PAUSED)
-            pipeline.lrange(keys.RUNS, 0, -1)
-            pipeline.hgetall(keys.SERVICES)
-            for service in services:
-                key = keys.ServiceKeys(service.key)
-                pipeline.mget(key.ordinal, key.scheduled, key.updated, key.failed)
-                pipeline.hlen(key.chunks)
-            return list(await pipeline.execute())
+    def queue(pipeline: Pipeline) -> None:
+        pipeline.exists(keys.PRODUCER_LOCK)
+        pipeline.get(keys.PAUSED)
+        pipeline.lrange(keys.RUNS, 0, -1)
+        pipeline.hgetall(keys.SERVICES)
+        for service in services:
+            key = keys.ServiceKeys(service.key)
+            pipeline.mget(key.ordinal, key.scheduled, key.updated, key.failed)
+            pipeline.hlen(key.chunks)
 
-    locked, paused, runs, histories, *ledgers = await client.run("reading the state of the import", read)
-    decoded = [run for text in runs if (run := decode(RunRecord, text))]
+    used = [keys.PRODUCER_LOCK, keys.PAUSED, keys.RUNS, keys.SERVICES]
+    for service in services:
+        used += [service.key, keys.ServiceKeys(service.key).chunks]
+    replies = await client.run_pipeline_ignoring("reading the state of the import", queue, used)
+    locked, paused, runs, histories, *ledgers = replies
+    decoded = [run for text in runs or [] if (run := decode(RunRecord, text))]
     counters, outstanding = ledgers[::2], ledgers[1::2]
     return ImportState(
         processes=processes,
         is_locked=bool(locked),
         paused=decode_pause(paused),
         runs=list({run.run_id: run for run in decoded}.values()),
-        histories=decode_all(ServiceHistory, histories),
+        histories=decode_all(ServiceHistory, histories or {}),
         ledgers={
-            service.name: LedgerCounts(chunks, *map(_number, numbers))
+            service.name: LedgerCounts(chunks or 0, *map(_number, numbers))
             for service, numbers, chunks in zip(services, counters, outstanding, strict=True)
         },
     )
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    return int(text) if text and _NUMBER.fullmatch(text) else None

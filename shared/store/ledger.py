@@ -13,8 +13,10 @@ JetStream delivers feedback more than once. Three guards do the work:
 This module does not decide when to publish, repeat or give up. That is `producer/batch/execution.py`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 from shared.model import keys
 from shared.model.errors import ServiceFailedError
@@ -27,13 +29,20 @@ from shared.model.ledger_state import (
     SettleReply,
     SplitReply,
 )
+from shared.store.redis_errors import UnusableKeyError
 from shared.store.scripts import Call, Scripts
+
+_ORDINAL = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_MAX_ORDINAL = 2**63 - 1
+"""SISU's ordinals are 64-bit integers, and reports of the producer's state cannot hold more."""
+_SIZE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 class Ledger:
     """The ledger of the service whose ordinal's key is `ordinal_key`.
 
-    Every async method is one round trip to Redis, and blocks and raises as `RedisClient.run`.
+    Every async method is one round trip to Redis, and blocks and raises as `RedisClient.run`; where a key of the
+    service cannot be used, since it has another type or foreign contents or is denied, ServiceFailedError names the key.
     """
 
     def __init__(self, scripts: Scripts, ordinal_key: str) -> None:
@@ -44,17 +53,19 @@ class Ledger:
 
     async def ordinal(self) -> int:
         """Return the service's ordinal, 0 where there is none. Raises ServiceFailedError where it is not a number."""
-        operation = f"reading {self._keys.ordinal}"
-        stored = str(await self._scripts.client.run(operation, lambda redis: redis.get(self._keys.ordinal)) or "0")
+        key = self._keys.ordinal
+        with _failing_service():
+            stored = await self._scripts.client.run(f"reading {key}", lambda redis: redis.get(key), key) or "0"
         # The scripts compare ordinals as text, so it has to be written as we would write it.
-        if not stored.isascii() or not stored.isdigit() or str(int(stored)) != stored:
-            raise ServiceFailedError(f"{self._keys.ordinal} in Redis is not an ordinal: set it to a whole number")
+        if not _ORDINAL.fullmatch(str(stored)) or int(stored) > _MAX_ORDINAL:
+            raise ServiceFailedError(f"{key} in Redis is not an ordinal: set it to a whole number")
         return int(stored)
 
     async def delete_ordinal(self) -> None:
         """Delete the ordinal, so that everything of the service is fetched again."""
-        operation = f"deleting {self._keys.ordinal}"
-        await self._scripts.client.run(operation, lambda redis: redis.delete(self._keys.ordinal))
+        key = self._keys.ordinal
+        with _failing_service():
+            await self._scripts.client.run(f"deleting {key}", lambda redis: redis.delete(key), key)
 
     async def begin(self, execution: str, from_ordinal: int, chunks: Mapping[str, int]) -> BeginReply:
         """Give the ledger to `execution`: `chunks` (chunkId → size) are outstanding, all counters are 0.
@@ -63,7 +74,7 @@ class Ledger:
         """
         k = self._keys
         ledger = [field for chunk in chunks.items() for field in chunk]
-        reply = await self._scripts.call(
+        reply = await self._call(
             "begin_execution",
             [k.ordinal, k.execution, k.scheduled, k.updated, k.failed, k.chunks, k.errors, keys.CURRENT_EXECUTION_HASH],
             [execution, from_ordinal, *ledger],
@@ -73,22 +84,24 @@ class Ledger:
     async def announce(self, execution: str) -> AnnounceReply:
         """Tell mankelis once more that this is the execution to work on."""
         k = self._keys
-        reply = await self._scripts.call("announce_execution", [k.execution, keys.CURRENT_EXECUTION_HASH], [execution])
+        reply = await self._call("announce_execution", [k.execution, keys.CURRENT_EXECUTION_HASH], [execution])
         return cast("AnnounceReply", reply)
 
     async def progress(self) -> Progress:
         """Return everything about the current execution, as of one moment."""
         k = self._keys
-        execution, scheduled, updated, failed, chunks, errors = await self._scripts.call(
+        execution, scheduled, updated, failed, chunks, errors = await self._call(
             "read_progress", [k.execution, k.scheduled, k.updated, k.failed, k.chunks, k.errors], []
         )
+        if not all(_SIZE.fullmatch(size) for size in chunks[1::2]):
+            raise ServiceFailedError(f"{k.chunks} in Redis holds something that the importer did not write: delete it")
         outstanding = {chunk: int(size) for chunk, size in _pairs(chunks).items()}
         return Progress(execution, scheduled, updated, failed, outstanding, _pairs(errors))
 
     async def advance(self, execution: str, from_ordinal: int, to_ordinal: int) -> AdvanceReply:
         """Move the ordinal to `to_ordinal`, if everything is settled and no other producer has moved it."""
         k = self._keys
-        reply = await self._scripts.call(
+        reply = await self._call(
             "advance_ordinal",
             [k.ordinal, k.execution, k.scheduled, k.updated, k.chunks, k.errors],
             [execution, from_ordinal, to_ordinal],
@@ -105,7 +118,7 @@ class Ledger:
     async def split(self, execution: str, chunk_id: str) -> SplitReply:
         """Replace a failed chunk by its two halves."""
         k = self._keys
-        reply = await self._scripts.call(
+        reply = await self._call(
             "split_chunk", [k.execution, k.chunks], [execution, chunk_id, *keys.halves(chunk_id), k.progress]
         )
         return cast("SplitReply", reply)
@@ -113,20 +126,35 @@ class Ledger:
     async def fail(self, execution: str, chunk_id: str, error_text: str) -> FailReply:
         """Settle a chunk of one entity as failed, and keep its error text."""
         k = self._keys
-        reply = await self._scripts.call(
+        reply = await self._call(
             "fail_entity",
             [k.execution, k.chunks, k.updated, k.failed, k.errors],
             [execution, chunk_id, error_text, k.progress],
         )
         return cast("FailReply", reply)
 
+    async def _call(self, name: str, script_keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        with _failing_service():
+            return await self._scripts.call(name, script_keys, arguments)
 
-async def settle_all(scripts: Scripts, calls: Sequence[Call]) -> list[SettleReply]:
+
+async def settle_all(scripts: Scripts, calls: Sequence[Call]) -> list[SettleReply | ServiceFailedError]:
     """Count several chunks, of one service or of many, each by itself, in one round trip; return a reply for each.
 
-    `calls` are made by `Ledger.settle_call`. Raises DependencyLostError; repeating all of them then is harmless.
+    The reply for a service whose keys cannot be used is the ServiceFailedError. `calls` are made by
+    `Ledger.settle_call`. Raises DependencyLostError; repeating all of them then is harmless.
     """
-    return cast("list[SettleReply]", await scripts.call_all(calls))
+    replies = await scripts.call_all(calls)
+    return [ServiceFailedError(str(reply)) if isinstance(reply, UnusableKeyError) else reply for reply in replies]
+
+
+@contextmanager
+def _failing_service() -> Iterator[None]:
+    """Have a key that cannot be used fail its service, and not the process."""
+    try:
+        yield
+    except UnusableKeyError as error:
+        raise ServiceFailedError(str(error)) from error
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from shared.model import keys
 from shared.model.errors import RequestConflictError
@@ -47,7 +48,8 @@ async def request_run(client: RedisClient, services: Sequence[Service], by: str)
     """Request a run of these services, or of all where none is named: now, or right after the current run."""
     note = encode(AuditNote(by=by, at=now()))
     mapping: Mapping[Any, str] = dict.fromkeys([service.name for service in services] or ALL, note)
-    await client.run("requesting a run", lambda redis: redis.hset(keys.RUN_REQUESTS, mapping=mapping))
+    key = keys.RUN_REQUESTS
+    await client.run("requesting a run", lambda redis: redis.hset(key, mapping=mapping), key)
 
 
 async def request_retries(client: RedisClient, subjects: Iterable[str], by: str) -> None:
@@ -66,13 +68,20 @@ async def request_retries(client: RedisClient, subjects: Iterable[str], by: str)
             pipeline.persist(keys.RETRY_REQUESTS)  # an open request does not expire
             await pipeline.execute()
 
-    await client.run("requesting retries", write)
+    await client.run("requesting retries", write, keys.RETRY_REQUESTS)
 
 
 async def read_retry_requests(client: RedisClient) -> dict[str, RetryRequest]:
     """Return the requests for retries by subject, with their outcome once processed. They are kept for a day."""
-    stored = await client.run("reading retry requests", lambda redis: redis.hgetall(keys.RETRY_REQUESTS))
-    return decode_all(RetryRequest, stored)
+    stored = await client.run_ignoring(
+        "reading retry requests", lambda redis: redis.hgetall(keys.RETRY_REQUESTS), keys.RETRY_REQUESTS
+    )
+    return decode_all(RetryRequest, stored or {})
+
+
+def _is_text(field: str) -> bool:
+    """Return whether a field was UTF-8: any other one is not ours, and could never be removed by its name."""
+    return "\ufffd" not in field
 
 
 # --- the producer's side ---------------------------------------------------------------------------------------------
@@ -99,20 +108,20 @@ class OperatorRequests:
     async def refresh(self) -> None:
         """Read what is requested now. Raises DependencyLostError."""
 
-        async def read(redis: Redis) -> tuple[str | None, list[str], dict[str, str]]:
-            async with redis.pipeline(transaction=False) as pipeline:
-                pipeline.get(keys.PAUSED)
-                pipeline.hkeys(keys.RUN_REQUESTS)
-                pipeline.hgetall(keys.RETRY_REQUESTS)
-                paused, services, retries = await pipeline.execute()
-                return paused, services, retries
+        def queue(pipeline: Pipeline) -> None:
+            pipeline.get(keys.PAUSED)
+            pipeline.hkeys(keys.RUN_REQUESTS)
+            pipeline.hgetall(keys.RETRY_REQUESTS)
 
-        paused, services, retries = await self._client.run("reading operator requests", read)
+        used = [keys.PAUSED, keys.RUN_REQUESTS, keys.RETRY_REQUESTS]
+        paused, services, retries = await self._client.run_pipeline_ignoring("reading operator requests", queue, used)
         self.pause = decode_pause(paused)
         metrics.PAUSED.set(self.pause is not None)
-        self.requested_services = frozenset(services)
-        requests = decode_all(RetryRequest, retries)
-        self.retries = {subject: request for subject, request in requests.items() if not request.outcome}
+        self.requested_services = frozenset(filter(_is_text, services or []))
+        requests = decode_all(RetryRequest, retries or {})
+        self.retries = {
+            subject: request for subject, request in requests.items() if _is_text(subject) and not request.outcome
+        }
 
     @property
     def has_pending(self) -> bool:
@@ -137,7 +146,9 @@ class OperatorRequests:
         requested = self.requested_services
         if requested:
             log.info(Event.RUN_REQUESTED, services=sorted(requested))
-            await self._client.run("taking a run request", lambda redis: redis.hdel(keys.RUN_REQUESTS, *requested))
+            await self._client.run_ignoring(
+                "taking a run request", lambda redis: redis.hdel(keys.RUN_REQUESTS, *requested), keys.RUN_REQUESTS
+            )
             self.requested_services = frozenset()
         return ALL if requested & ALL else requested
 
@@ -153,5 +164,5 @@ class OperatorRequests:
             if any(not each.outcome for each in decode_all(RetryRequest, stored).values()):
                 await redis.persist(keys.RETRY_REQUESTS)  # an open request does not expire
 
-        await self._client.run("keeping the outcome of a retry", write)
+        await self._client.run_ignoring("keeping the outcome of a retry", write, keys.RETRY_REQUESTS)
         self.retries.pop(subject, None)

@@ -3,6 +3,7 @@
 from typing import Literal, cast
 
 from shared.model import keys
+from shared.store.redis_errors import ForeignContentError
 from shared.store.scripts import Scripts
 
 EXPIRY_SECONDS = 60 * 60
@@ -20,7 +21,11 @@ class PostUpdateFlag:
 
     async def start(self, run_id: str) -> StartReply:
         """Set the flag for a run, unless another run holds it; repeated for the same run it is STARTED again."""
-        reply = await self._scripts.call("start_post_update", [keys.POST_UPDATE_RUNNING], [run_id, EXPIRY_SECONDS])
+        try:
+            reply = await self._scripts.call("start_post_update", [keys.POST_UPDATE_RUNNING], [run_id, EXPIRY_SECONDS])
+        except ForeignContentError as error:
+            self._scripts.client.log_ignored(error)
+            return "STARTED"  # a post-update too many is harmless, and none at all is not
         return cast("StartReply", reply)
 
     async def clear(self) -> None:

@@ -32,7 +32,7 @@ class ProgressChannels:
                     on_subscribed()
                     if message:
                         on_message(str(message["data"]))
-        except NoPermissionError as error:
+        except NoPermissionError as error:  # retried while the process runs, whatever it has done before
             raise ConfigurationError(str(error)) from error
         except (RedisError, OSError) as error:
             raise DependencyLostError(f"Redis is unavailable (the progress channels): {error}") from error

@@ -20,8 +20,10 @@ _REWINDS_KEPT = 1000
 
 async def read_rewinds(client: RedisClient) -> list[Rewind]:
     """Return the rewinds, newest first. Raises DependencyLostError."""
-    stored = await client.run("reading the rewinds", lambda redis: redis.lrange(keys.REWINDS, 0, -1))
-    return [rewind for text in stored if (rewind := decode(Rewind, text))]
+    stored = await client.run_ignoring(
+        "reading the rewinds", lambda redis: redis.lrange(keys.REWINDS, 0, -1), keys.REWINDS
+    )
+    return [rewind for text in stored or [] if (rewind := decode(Rewind, text))]
 
 
 async def rewind_to(client: RedisClient, service: Service, ordinal: int, since: datetime) -> Rewind | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from shared.model import keys
 from shared.model.records import RunRecord, ServiceHistory, ServiceOutcome, decode, decode_all, encode
@@ -20,29 +20,34 @@ class RunHistoryStore:
 
     async def service_histories(self) -> Mapping[str, ServiceHistory]:
         """Return the history of each service that has one, by its name."""
-        stored = await self._client.run("reading the history", lambda redis: redis.hgetall(keys.SERVICES))
-        return decode_all(ServiceHistory, stored)
+        stored = await self._client.run_ignoring(
+            "reading the history", lambda redis: redis.hgetall(keys.SERVICES), keys.SERVICES
+        )
+        return decode_all(ServiceHistory, stored or {})
 
     async def unfinished_run(self) -> RunRecord | None:
         """Return the run in progress, or the one that a dead producer left behind; None where there is none."""
-        return decode(RunRecord, await self._client.run("reading the run", lambda redis: redis.get(keys.RUN)))
+        stored = await self._client.run_ignoring("reading the run", lambda redis: redis.get(keys.RUN), keys.RUN)
+        return decode(RunRecord, stored)
 
     async def save(self, run: RunRecord | None, outcome: ServiceOutcome | None = None) -> None:
         """Keep the run in progress, and the newest outcome of a service."""
         history = await self._history_with(outcome) if outcome else None
 
-        async def write(redis: Redis) -> None:
-            async with redis.pipeline(transaction=True) as pipeline:
-                if run:
-                    pipeline.set(keys.RUN, encode(run), ex=RUNS_TTL_SECONDS)
-                if outcome and history:
-                    pipeline.hset(keys.SERVICES, outcome.service, encode(history))
-                await pipeline.execute()
+        used = [keys.RUN] * bool(run) + [keys.SERVICES] * bool(history)
 
-        await self._client.run("keeping the run", write)
+        def queue(pipeline: Pipeline) -> None:
+            if run:
+                pipeline.set(keys.RUN, encode(run), ex=RUNS_TTL_SECONDS)
+            if outcome and history:
+                pipeline.hset(keys.SERVICES, outcome.service, encode(history))
+
+        await self._client.run_pipeline_ignoring("keeping the run", queue, used, transaction=True)
 
     async def _history_with(self, outcome: ServiceOutcome) -> ServiceHistory:
-        stored = await self._client.run("reading the history", lambda redis: redis.hget(keys.SERVICES, outcome.service))
+        stored = await self._client.run_ignoring(
+            "reading the history", lambda redis: redis.hget(keys.SERVICES, outcome.service), keys.SERVICES
+        )
         history = decode(ServiceHistory, stored) or ServiceHistory()
         if outcome.result == "settled":
             history.last_success_at = outcome.ended_at
@@ -57,12 +62,11 @@ class RunHistoryStore:
         """
         run.outcomes = [outcome for outcome in run.outcomes if outcome.entities or outcome.result != "settled"]
 
-        async def write(redis: Redis) -> None:
-            async with redis.pipeline(transaction=True) as pipeline:
-                pipeline.lpush(keys.RUNS, encode(run))
-                pipeline.ltrim(keys.RUNS, 0, RUNS_KEPT - 1)
-                pipeline.expire(keys.RUNS, RUNS_TTL_SECONDS)
-                pipeline.delete(keys.RUN)
-                await pipeline.execute()
+        def queue(pipeline: Pipeline) -> None:
+            pipeline.lpush(keys.RUNS, encode(run))
+            pipeline.ltrim(keys.RUNS, 0, RUNS_KEPT - 1)
+            pipeline.expire(keys.RUNS, RUNS_TTL_SECONDS)
+            pipeline.delete(keys.RUN)
 
-        await self._client.run("keeping the run", write)
+        used = [keys.RUNS, keys.RUNS, keys.RUNS, keys.RUN]
+        await self._client.run_pipeline_ignoring("keeping the run", queue, used, transaction=True)

@@ -7,11 +7,12 @@
 if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then
   return 'MOVED'
 end
+-- First what can fail: nothing is moved without a record of it.
+redis.call('LPUSH', KEYS[2], ARGV[3])
+redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
 if ARGV[2] == '0' then
   redis.call('DEL', KEYS[1])
 else
   redis.call('SET', KEYS[1], ARGV[2])
 end
-redis.call('LPUSH', KEYS[2], ARGV[3])
-redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
 return 'REWOUND'
