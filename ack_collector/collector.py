@@ -2,7 +2,8 @@
 
 It guarantees: feedback counts at most once, and only for the chunk and execution that it names (the scripts see to
 that); a message is acknowledged only after its effect is in Redis, so after a crash in between it is delivered again,
-as a DUPLICATE. It never publishes a chunk, and no message on its subjects can stop it.
+as a DUPLICATE. It never publishes a chunk, and no message on its subjects can stop it. Where a key of a service cannot
+be used, its feedback stays unacknowledged, and that of the others counts.
 """
 
 import logging
@@ -20,6 +21,7 @@ from ack_collector.feedback import (
 from ack_collector.feedback_log import FeedbackLog
 from shared.broker.feedback_subscription import FeedbackSubscription, Received
 from shared.model import keys
+from shared.model.errors import ServiceFailedError
 from shared.model.ledger_state import FeedbackResult, SettleReply
 from shared.runtime import metrics
 from shared.runtime.events import Event
@@ -99,7 +101,7 @@ class Collector:
             await self._terminate(message, error.reason)
         return None
 
-    async def _settle_all(self, stored: Sequence[tuple[Received, Feedback]]) -> list[SettleReply]:
+    async def _settle_all(self, stored: Sequence[tuple[Received, Feedback]]) -> list[SettleReply | ServiceFailedError]:
         """Count chunks that were stored."""
         calls = [
             self._ledgers[feedback.channel].settle_call(feedback.execution, feedback.chunk_id, feedback.amount)
@@ -107,14 +109,21 @@ class Collector:
         ]
         return await settle_all(self._scripts, calls)
 
-    async def _fail(self, feedback: Feedback, error_text: str) -> FeedbackResult:
+    async def _fail(self, feedback: Feedback, error_text: str) -> FeedbackResult | ServiceFailedError:
         """Split a chunk that failed, or settle it as failed if it is a single entity."""
         ledger = self._ledgers[feedback.channel]
-        reply = await ledger.split(feedback.execution, feedback.chunk_id)
-        return reply if reply != "SINGLE" else await ledger.fail(feedback.execution, feedback.chunk_id, error_text)
+        try:
+            reply = await ledger.split(feedback.execution, feedback.chunk_id)
+            return reply if reply != "SINGLE" else await ledger.fail(feedback.execution, feedback.chunk_id, error_text)
+        except ServiceFailedError as error:
+            return error
 
-    async def _finish(self, message: Received, feedback: Feedback, result: FeedbackResult) -> None:
+    async def _finish(self, message: Received, feedback: Feedback, result: FeedbackResult | ServiceFailedError) -> None:
         """Finish a message whose report has had its effect, if any."""
+        if isinstance(result, ServiceFailedError):
+            # Left unacknowledged, it is delivered again once ack_wait expires.
+            self._log.add(Event.FEEDBACK_UNCOUNTED, level=logging.ERROR, reason=str(result), channel=feedback.channel)
+            return
         metrics.FEEDBACK.labels(result).inc()
         metrics.FEEDBACK_LAG_SECONDS.observe(message.age_seconds())
         if result == "MISMATCH":

@@ -20,7 +20,7 @@ from shared.model.services import Service
 from shared.sisu.client import SisuClient
 from shared.store.codebook_cache import CodebookCache
 from shared.store.heartbeat import read_processes
-from shared.store.redis_client import RedisClient
+from shared.store.redis_client import RedisClient, require_single_server
 
 _REDIS_MIN_VERSION = (6, 2)
 
@@ -52,6 +52,7 @@ async def check_alive(redis: RedisClient, kind: str | None) -> list[Finding]:
 async def _check_redis(settings: ProducerSettings, redis: RedisClient) -> list[Finding]:
     try:
         await redis.run("the first contact", lambda client: client.ping())
+        await require_single_server(redis)
         missing, other = await probe_redis(redis, settings.service_table())
         permissions = report.make_finding("Redis", missing, "deploy/redis-users.acl")
         if other:

@@ -6,9 +6,10 @@ and does what it says. The rules, in the order in which they are applied:
 1. The ledger belongs to another execution: give up. (A second producer took over, or Redis was rolled back.)
 2. More entities failed than the limit: give up. That is a broken mankeli, not bad data.
 3. The ledger is empty: the batch is settled, if the counters agree with each other and with the batch.
-4. The ledger has chunks that were not published yet (halves of a split): publish them.
-5. Nothing changed for too long: publish everything outstanding again; after too many re-sends in a row, give up.
-6. Otherwise: wait.
+4. The ledger has chunks that this execution never had, or with another size: give up. (It was changed by hand.)
+5. The ledger has chunks that were not published yet (halves of a split): publish them.
+6. Nothing changed for too long: publish everything outstanding again; after too many re-sends in a row, give up.
+7. Otherwise: wait.
 
 Giving up moves nothing: the ordinal stays, and the next run fetches the same changes as a new execution.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from secrets import token_hex
 
+from shared.model import keys
 from shared.model.chunking import Slice, slice_of
 from shared.model.errors import ExecutionFailedError, SupersededError
 from shared.model.ledger_state import Progress
@@ -111,6 +113,7 @@ class Execution:
         self._check_failures(progress)
         if not progress.outstanding:
             return self._settled(progress)
+        self._check_chunks(progress.outstanding)
         if self.changed_at_seconds is None or progress.outstanding != self._outstanding:
             self._outstanding = progress.outstanding
             self.changed_at_seconds = self._waiting_since_seconds = now_seconds
@@ -158,7 +161,20 @@ class Execution:
                 f"{progress.updated}, failed {progress.failed}, {len(progress.errors)} error texts, "
                 f"{self._entities} entities in the batch. Redis lost something"
             )
+        self._check_chunks(dict.fromkeys(progress.errors, 1))
         return Settled(progress.errors)
+
+    def _check_chunks(self, chunks: Mapping[str, int]) -> None:
+        if any(not self._has_chunk(chunk, size) for chunk, size in chunks.items()):
+            raise ExecutionFailedError(
+                "the ledger has a chunk that is not of this execution, or has another size: it was changed by hand"
+            )
+
+    def _has_chunk(self, chunk_id: str, size: int) -> bool:
+        try:
+            return bool(keys.CHUNK_ID.fullmatch(chunk_id)) and self.slice_of(chunk_id).size == size
+        except KeyError:
+            return False
 
     def _publish(self, chunk_ids: AbstractSet[str], reason: PublishReason) -> PublishChunks:
         self._published |= chunk_ids

@@ -5,7 +5,8 @@ reported at once, in one ConfigurationError with a line for each variable; value
 secrets.
 """
 
-from typing import Annotated, Literal, TypeVar
+import os
+from typing import Annotated, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -17,6 +18,8 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -27,6 +30,7 @@ from shared.config.validators import (
     ExplorerToken,
     HeaderSecret,
     HttpAddress,
+    HttpHost,
     NatsCredentials,
     NatsUri,
     RedisUri,
@@ -40,6 +44,7 @@ from shared.config.validators import (
     required_by,
     requires,
     upper,
+    without_remains,
 )
 from shared.model.errors import ConfigurationError
 from shared.model.services import BUILT_IN_TABLE, Service, choose_services, load_services
@@ -47,6 +52,10 @@ from shared.model.services import BUILT_IN_TABLE, Service, choose_services, load
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["json", "console"]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+_FREE_TEXT = frozenset({"sis_api_user", "sis_api_password", "nats_token"})
+"""Where a value may begin or end with a quotation mark of its own."""
 
 
 class CommonSettings(BaseSettings):
@@ -80,9 +89,14 @@ class CommonSettings(BaseSettings):
         matches_key("redis_key_path"),
     ] = None
     services_file: ServicesFile = BUILT_IN_TABLE
-    http_host: str = "127.0.0.1"
+    http_host: HttpHost = "127.0.0.1"
     log_level: Annotated[LogLevel, BeforeValidator(upper)] = "INFO"
     log_format: LogFormat | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_remains(cls, value: object, info: ValidationInfo) -> object:
+        return without_remains(value, is_free_text=info.field_name in _FREE_TEXT)
 
     def redis_tls(self) -> TlsFiles:
         """Return the files for TLS to Redis."""
@@ -157,6 +171,16 @@ def read_settings(kind: type[SettingsT]) -> SettingsT:
         problems = error.errors(include_input=False)
     lines = [_line(str(problem["loc"][0]).upper(), problem["msg"]) for problem in problems]
     raise ConfigurationError("the configuration cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def read_log_settings() -> tuple[LogLevel, LogFormat | None]:
+    """Return LOG_LEVEL and LOG_FORMAT where they are valid, else their defaults: for errors about all the settings."""
+    variables = {name.upper(): value for name, value in os.environ.items()}
+    level, log_format = variables.get("LOG_LEVEL", "").upper(), variables.get("LOG_FORMAT")
+    return (
+        next((known for known in get_args(LogLevel) if known == level), "INFO"),
+        next((known for known in get_args(LogFormat) if known == log_format), None),
+    )
 
 
 def _line(name: str, message: str) -> str:

@@ -3,6 +3,8 @@
 Pydantic adds the name of the variable. No message here quotes a value, since some are secrets.
 """
 
+import ipaddress
+import re
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +22,9 @@ from shared.model.errors import ConfigurationError
 from shared.model.services import choose_services, load_services
 
 _TOKEN_MIN_CHARACTERS = 16
+_QUOTES = set("\"'`\u201c\u201d\u2018\u2019")
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE | re.ASCII)
+_DIGITS_ONLY = re.compile(r"[0-9.]+", re.ASCII)
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +57,35 @@ def _http_address(value: str) -> str:
 
 def _nats_uri(value: SecretStr) -> SecretStr:
     NatsAddress.parse(value.get_secret_value())
+    return value
+
+
+def _http_host(value: str) -> str:
+    """Validate an address to listen on: an IP address, or the name of a host."""
+    try:
+        ipaddress.ip_address(value.partition("%")[0])
+    except ValueError:
+        if value.startswith("["):
+            raise ValueError("is written without brackets: ::1") from None
+        if not _HOST_NAME.fullmatch(value) or _DIGITS_ONLY.fullmatch(value):
+            raise ValueError("must be an IP address, such as 127.0.0.1 or ::1, or the name of a host") from None
+    return value
+
+
+def without_remains(value: object, *, is_free_text: bool) -> object:
+    """Validate that nothing around a value was left over from the file that it was copied from.
+
+    Nothing is removed silently: what a shell, Docker and systemd each make of quotation marks differs.
+    """
+    if not isinstance(value, str) or not value:
+        return value
+    if value != value.strip():
+        raise ValueError("begins or ends with a space or a line break: remove it")
+    if not value.isprintable():
+        raise ValueError("has a character that cannot be printed, such as a line break or a tab: remove it")
+    ends = {value[0], value[-1]} & _QUOTES
+    if ends and (not is_free_text or (value[0] == value[-1])):
+        raise ValueError("begins or ends with a quotation mark: write the value without quotation marks")
     return value
 
 
@@ -191,6 +225,7 @@ def upper(value: object) -> object:
 
 
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
+HttpHost = Annotated[str, AfterValidator(_http_host)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header)]
 ExplorerToken = Annotated[SecretStr, AfterValidator(_header), AfterValidator(_long_enough)]
 NatsUri = Annotated[SecretStr, AfterValidator(_nats_uri)]

@@ -183,9 +183,9 @@ def decode(kind: type[RecordT], text: str | bytes | None) -> RecordT | None:
         return None
 
 
-def decode_all(kind: type[RecordT], stored: Mapping[Any, Any]) -> dict[str, RecordT]:
+def decode_all(kind: type[RecordT], stored: Mapping[Any, Any] | None) -> dict[str, RecordT]:
     """Decode the values of a hash, by its fields, without those that cannot be decoded."""
-    return {str(name): record for name, text in stored.items() if (record := decode(kind, text))}
+    return {str(name): record for name, text in (stored or {}).items() if (record := decode(kind, text))}
 
 
 def decode_pause(text: str | None) -> AuditNote | None:

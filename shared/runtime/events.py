@@ -147,7 +147,7 @@ class Event(StrEnum):
     """Feedback of an execution that is not the current one; it changes nothing. `count` as for `feedback_duplicate`."""
     FEEDBACK_UNCOUNTED = "feedback_uncounted"
     """Feedback that could not be counted, since a key of its service in Redis cannot be used, for the reason given: it
-    stays unacknowledged and is delivered again. Logged once for each reason."""
+    stays unacknowledged and is delivered again. At most one line a second for each reason."""
     FEEDBACK_INVALID = "feedback_invalid"
     """Feedback that breaks the contract, for the reason given; it changes nothing. At most one line a second for each
     reason; `count` is the number of messages."""

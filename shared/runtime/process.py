@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from shared.config.settings import SettingsT, read_settings
+from shared.config.settings import SettingsT, read_log_settings, read_settings
 from shared.model.errors import ProcessError
 from shared.runtime.events import Event
 from shared.runtime.logging_setup import configure_logging
@@ -39,6 +39,7 @@ def run_process(
             return await stop.run_to_completion(work(settings, stop), grace_seconds)
 
     try:
+        configure_logging(*read_log_settings())  # for errors in the settings themselves
         settings = read_settings(kind)
         configure_logging(settings.log_level, settings.log_format)
         return asyncio.run(process(settings))

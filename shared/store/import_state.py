@@ -68,7 +68,7 @@ async def read_import_state(client: RedisClient, services: Sequence[Service]) ->
         is_locked=bool(locked),
         paused=decode_pause(paused),
         runs=list({run.run_id: run for run in decoded}.values()),
-        histories=decode_all(ServiceHistory, histories or {}),
+        histories=decode_all(ServiceHistory, histories),
         ledgers={
             service.name: LedgerCounts(chunks or 0, *map(_number, numbers))
             for service, numbers, chunks in zip(services, counters, outstanding, strict=True)

@@ -42,7 +42,7 @@ class Ledger:
     """The ledger of the service whose ordinal's key is `ordinal_key`.
 
     Every async method is one round trip to Redis, and blocks and raises as `RedisClient.run`; where a key of the
-    service cannot be used, since it has another type or foreign contents or is denied, ServiceFailedError names the key.
+    service has another type or foreign contents, or is denied, ServiceFailedError names it.
     """
 
     def __init__(self, scripts: Scripts, ordinal_key: str) -> None:

@@ -76,7 +76,7 @@ async def read_retry_requests(client: RedisClient) -> dict[str, RetryRequest]:
     stored = await client.run_ignoring(
         "reading retry requests", lambda redis: redis.hgetall(keys.RETRY_REQUESTS), keys.RETRY_REQUESTS
     )
-    return decode_all(RetryRequest, stored or {})
+    return decode_all(RetryRequest, stored)
 
 
 def _is_text(field: str) -> bool:
@@ -118,10 +118,8 @@ class OperatorRequests:
         self.pause = decode_pause(paused)
         metrics.PAUSED.set(self.pause is not None)
         self.requested_services = frozenset(filter(_is_text, services or []))
-        requests = decode_all(RetryRequest, retries or {})
-        self.retries = {
-            subject: request for subject, request in requests.items() if _is_text(subject) and not request.outcome
-        }
+        requests = decode_all(RetryRequest, retries).items()
+        self.retries = {name: request for name, request in requests if not request.outcome and _is_text(name)}
 
     @property
     def has_pending(self) -> bool:

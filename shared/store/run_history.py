@@ -23,7 +23,7 @@ class RunHistoryStore:
         stored = await self._client.run_ignoring(
             "reading the history", lambda redis: redis.hgetall(keys.SERVICES), keys.SERVICES
         )
-        return decode_all(ServiceHistory, stored or {})
+        return decode_all(ServiceHistory, stored)
 
     async def unfinished_run(self) -> RunRecord | None:
         """Return the run in progress, or the one that a dead producer left behind; None where there is none."""

@@ -54,7 +54,7 @@ class Guard(StrEnum):
     POLL_EXECUTION = "producer, rule 1: this execution still owns the ledger"
     POLL_LEDGER = "producer, rule 3: the ledger is empty"
     POLL_COUNTERS = "producer, rule 3: the counters agree"
-    POLL_HALVES = "producer, rule 4: halves are published"
+    POLL_HALVES = "producer, rule 5: halves are published"
 
 
 class LedgerState(NamedTuple):

@@ -3,9 +3,22 @@
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.model import keys
-from tests.support.collector_harness import at_work, counters, failure, report
+from shared.runtime.events import Event
+from shared.store.redis_client import make_redis as connect
+from tests.support.collector_harness import (
+    CHANNEL,
+    EXECUTION,
+    OTHER_CHANNEL,
+    SIZES,
+    at_work,
+    counters,
+    failure,
+    report,
+)
+from tests.support.waiting import wait_until_async
 
 
 async def test_stored_chunks_are_counted(nats_uri: str, redis_uri: str) -> None:
@@ -101,3 +114,29 @@ async def test_the_end_of_a_post_update_is_noted(nats_uri: str, redis_uri: str, 
         await rig.send(json.dumps({"success": success, "took": 3}).encode(), subject=keys.POST_UPDATE_FINISH_SUBJECT)
         await rig.handled()
         assert not await rig.redis.exists(keys.POST_UPDATE_RUNNING)
+
+
+async def test_a_key_of_another_type_stops_only_its_service(nats_uri: str, redis_uri: str) -> None:
+    """Feedback of that service stays unacknowledged, and is logged once; that of another in the same fetch counts."""
+    other = report(channel=OTHER_CHANNEL)
+    with capture_logs() as logged:
+        async with at_work(nats_uri, redis_uri) as rig:
+            await rig.begin()
+            await rig.ledgers[OTHER_CHANNEL].begin(EXECUTION, 0, SIZES)
+            async with connect(redis_uri) as redis:
+                await redis.delete(f"K_{CHANNEL}_CHUNKS")
+                await redis.set(f"K_{CHANNEL}_CHUNKS", "foreign")
+            await rig.send(report(), failure("2"), other, report("1", 3), report("1", 3, channel=OTHER_CHANNEL))
+
+            async def has_counted() -> bool:
+                return counters(await rig.ledgers[OTHER_CHANNEL].progress()) == (8, 7, 0)
+
+            async def left() -> bool:
+                consumer = await rig.broker.jetstream.consumer_info(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
+                return consumer.num_ack_pending == 3 and not consumer.num_pending
+
+            await wait_until_async(has_counted, "the other service's feedback is counted")
+            await wait_until_async(left, "three messages are not acknowledged")
+            assert [task for task in rig.collectors if task.done()] == []
+    [entry] = [entry for entry in logged if entry["event"] == Event.FEEDBACK_UNCOUNTED]
+    assert f"K_{CHANNEL}_CHUNKS in Redis has another type" in entry["reason"]

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from shared.model import keys
-from shared.model.errors import DependencyLostError
 from shared.store.ledger import Ledger
 from shared.store.redis_client import RedisClient
 from shared.store.scripts import Scripts
@@ -157,14 +156,6 @@ async def test_scripts_are_loaded_again_where_redis_has_lost_them(redis_uri: str
     async with ledger_fixture(redis_uri, {"0": 10}) as b:
         await b.redis.script_flush()
         assert await b.settle(ONE, "0", 10) == "SETTLED"
-
-
-async def test_a_key_of_another_type_is_an_error_and_no_verdict(redis_uri: str) -> None:
-    """What somebody else put under the name is not overwritten silently."""
-    async with ledger_fixture(redis_uri) as b:
-        await b.redis.rpush(NAMES.execution, "x")
-        with pytest.raises(DependencyLostError, match="settle_chunk"):
-            await b.settle(ONE, "0", 1)
 
 
 async def assert_published(b: LedgerFixture, channel: str, text: str, act: Callable[[], Awaitable[str]]) -> None:
