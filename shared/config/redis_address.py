@@ -11,7 +11,7 @@ _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
 _MAX_PORT = 65535
 _NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
-_HOST_AND_PORT = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[^:\[\]@,%]+))(:(?P<port>[0-9]{0,5}))?", re.ASCII)
+_HOST_AND_PORT = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[A-Za-z0-9._-]+))(:(?P<port>[0-9]{0,5}))?", re.ASCII)
 
 
 @dataclass(frozen=True)

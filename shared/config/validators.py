@@ -83,8 +83,8 @@ def without_remains(value: object, *, is_free_text: bool) -> object:
         raise ValueError("begins or ends with a space or a line break: remove it")
     if not value.isprintable():
         raise ValueError("has a character that cannot be printed, such as a line break or a tab: remove it")
-    ends = {value[0], value[-1]} & _QUOTES
-    if ends and (not is_free_text or (value[0] == value[-1])):
+    ends = [character for character in (value[0], value[-1]) if character in _QUOTES]
+    if len(ends) > is_free_text:
         raise ValueError("begins or ends with a quotation mark: write the value without quotation marks")
     return value
 

@@ -194,7 +194,7 @@ async def connect_redis(uri: str, tls: TlsFiles = NO_TLS_FILES) -> RedisClient:
 
 
 async def require_single_server(client: RedisClient) -> None:
-    """Raise ConfigurationError if the server is in cluster mode or is a Sentinel, DependencyLostError without a reply."""
+    """Raise ConfigurationError in cluster mode and if it is a Sentinel, DependencyLostError without a reply."""
     match await client.run("reading the server's mode", _mode):
         case "cluster":
             raise cluster_error()

@@ -35,7 +35,7 @@ def test_a_nats_token_that_changes_at_run_time(make_rig: MakeRig) -> None:
 
 
 def test_a_redis_password_that_changes_at_run_time(make_rig: MakeRig) -> None:
-    """Redis restarts with a password: both programs exit with 2 and name the variable to check."""
+    """Redis restarts with a password: both programs exit with 3, and with 2 when started again."""
     rig = make_rig(size=150)
     collector = rig.start_collector()
     mankeli = rig.start_mankeli("--delay-seconds", "0.03")
@@ -45,9 +45,10 @@ def test_a_redis_password_that_changes_at_run_time(make_rig: MakeRig) -> None:
     rig.redis.config = "requirepass another\n"
     rig.redis.start()
     for program in (producer, collector):
-        outcome = program.wait_done(30)
-        assert outcome.code == 2, outcome.output
-        assert "REDIS_URI" in outcome.events[-1]["reason"]
+        assert program.wait_done(30).code == 2, program.output
+        assert [outcome.code for outcome in program.outcomes] == [3, 2]
+        for outcome in program.outcomes:
+            assert "REDIS_URI" in outcome.events[-1]["reason"]
     mankeli.stop()
     rig.redis.kill()
     rig.redis.config = "\n"

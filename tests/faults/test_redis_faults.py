@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import redis
 
+from shared.model import keys
 from tests.faults.conftest import MakeRig, slow
 from tests.faults.harness.rig import FaultRig
+from tests.support.waiting import wait_until
 
 
 def _restore(rig: FaultRig, copy: Path) -> None:
@@ -88,3 +91,55 @@ def test_redis_is_rolled_back_repeatedly(make_rig: MakeRig, tmp_path: Path) -> N
         with producer.paused():  # a run that ends in the meantime would not read the restored values
             _restore(rig, tmp_path / str(number))
     rig.check(producer)
+
+
+STATUS = (keys.RUN, keys.RUNS, keys.SERVICES, keys.PROCESSES, keys.REWINDS, keys.RUN_REQUESTS, keys.RETRY_REQUESTS)
+
+
+def test_keys_of_the_status_of_another_type(make_rig: MakeRig) -> None:
+    """All keys that serve only the status have another type: everything is imported, and each is logged once."""
+    rig = make_rig(size=60)
+    with redis.Redis(port=rig.redis.port) as client:
+        for key in STATUS:
+            client.xadd(key, {"foreign": "1"})
+        rig.start()
+        producer = rig.start_producer()
+        rig.check(producer)
+        assert {client.type(key) for key in (keys.RUNS, keys.SERVICES, keys.PROCESSES)} == {b"stream"}
+    assert len(producer.outcomes) == 1
+    ignored = [event["key"] for event in producer.outcomes[0].events if event["event"] == "redis_key_ignored"]
+    assert sorted(set(ignored)) == sorted(ignored)
+    assert {keys.RUNS, keys.SERVICES, keys.PROCESSES, keys.RUN_REQUESTS, keys.RETRY_REQUESTS} <= set(ignored)
+
+
+def test_an_ordinal_of_another_type(make_rig: MakeRig) -> None:
+    """Its service fails by the key's name, and the others are imported; without the key, it is imported, too."""
+    rig = make_rig(size=60)
+    rig.start()
+    with redis.Redis(port=rig.redis.port) as client:
+        client.xadd("LATEST_DISCLOSURE_ORDINAL", {"foreign": "1"})
+        outcome = rig.produce(SERVICES="PERSON,DISCLOSURE,PLAN")
+        assert outcome.code == 1, outcome.output
+        [failed] = [event for event in outcome.events if event["event"] == "service_failed"]
+        assert failed["service"] == "DISCLOSURE"
+        assert failed["reason"] == "LATEST_DISCLOSURE_ORDINAL in Redis has another type: delete or rename it"
+        assert rig.ordinal("PERSON") and rig.ordinal("PLAN")
+    rig.check()
+
+
+@pytest.mark.parametrize(("chunk", "size"), [("foo", "5"), ("999", "1"), ("foo", "x"), (b"\xff\xfe", "1")])
+def test_a_foreign_chunk_in_the_ledger(make_rig: MakeRig, chunk: str | bytes, size: str) -> None:
+    """The execution is given up, and neither program ends; the next run imports everything."""
+    rig = make_rig(size=100)
+    collector = rig.start_collector()
+    rig.start_mankeli("--delay-seconds", "0.1")
+    producer = rig.start_producer()
+    rig.wait_for_chunks(3)
+    with redis.Redis(port=rig.redis.port) as client:
+        client.hset("LATEST_PERSON_ORDINAL_CHUNKS", chunk, size)
+    rig.end_faults()
+    wait_until(lambda: producer.output.count('"service_failed"') == 1, "the service has failed")
+    rig.check(producer)
+    assert [outcome.code for outcome in producer.outcomes] == [1, 0]
+    assert not collector.outcomes
+    assert '"crashed"' not in producer.output

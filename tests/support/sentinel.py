@@ -24,14 +24,15 @@ class Sentinel:
     It promotes a replica only when `fail_over` is called, not by itself.
     """
 
-    def __init__(self, master_port: int, password: str = "") -> None:
+    def __init__(self, master_port: int, password: str = "", host: str = "127.0.0.1") -> None:
         self._binary, _ = find_binary(REDIS)
         self.port = free_port()
+        self._host = host
         self._folder = tempfile.TemporaryDirectory(prefix="importer-sentinel-")
         login = f"sentinel auth-pass {MASTER} {password}\n" if password else ""
         self._config = Path(self._folder.name) / "sentinel.conf"
         self._config.write_text(
-            f'port {self.port}\nbind 127.0.0.1\nprotected-mode no\ndir "{self._folder.name}"\n'
+            f'port {self.port}\nbind {host}\nprotected-mode no\ndir "{self._folder.name}"\n'
             f"sentinel monitor {MASTER} 127.0.0.1 {master_port} 1\n{login}"
             f"sentinel down-after-milliseconds {MASTER} {_NEVER_MS}\n"
             f"sentinel failover-timeout {MASTER} 4000\n"
@@ -40,7 +41,7 @@ class Sentinel:
 
     def client(self) -> Redis:
         """Return a client for the Sentinel itself."""
-        return Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        return Redis(host=self._host, port=self.port, decode_responses=True, socket_timeout=5)
 
     def master_port(self) -> int:
         """Return the port of the Redis that is the master now."""

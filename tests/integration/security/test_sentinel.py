@@ -10,6 +10,7 @@ import redis
 from demo.servers.processes import RedisServer, Server, ServerError, free_port
 from shared.config.tls_files import TlsFiles
 from shared.model import keys
+from shared.model.errors import ConfigurationError
 from shared.store.redis_client import connect_redis
 from tests.support.certificates import write_certificates
 from tests.support.programs import ProcessUnderTest, run
@@ -49,6 +50,24 @@ async def test_let_in_with_a_password(master: Server) -> None:
         await client.close()
     with redis.Redis(port=master.port, password=SECRET) as there:
         assert there.get("here") == b"1"
+
+
+async def test_a_sentinel_with_an_address_of_ipv6(master: Server) -> None:
+    """Hosts in brackets are found, one that is not there is passed over."""
+    with Sentinel(master.port, password=SECRET, host="::1") as sentinel:
+        uri = f"redis+sentinel://:{SECRET}@[::1]:1,[::1]:{sentinel.port}/{MASTER}"
+        client = await connect_redis(uri)
+        await client.redis.set("here", "1")
+        await client.close()
+    with redis.Redis(port=master.port, password=SECRET) as there:
+        assert there.get("here") == b"1"
+
+
+async def test_a_sentinel_that_is_written_as_a_redis(master: Server) -> None:
+    """A Sentinel replies to a PING as well; what to write is said at once."""
+    expected = pytest.raises(ConfigurationError, match=r"leads to a Sentinel: write it as redis\+sentinel://")
+    with Sentinel(master.port, password=SECRET) as sentinel, expected:
+        await connect_redis(f"redis://127.0.0.1:{sentinel.port}")
 
 
 async def test_let_in_with_tls(master: Server, tmp_path: Path) -> None:

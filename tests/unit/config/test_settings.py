@@ -107,7 +107,7 @@ def test_harmless_variants_of_values_are_accepted(environment: SetEnvironment) -
     environment(
         LOG_LEVEL="debug",
         LOG_FORMAT="console",
-        SERVICES=" PLAN, PERSON ,",
+        SERVICES="PLAN, PERSON ,",
         SIS_API_URL="https://sisu.example.org/base/",
         NATS_URI="nats://one:4222, tls://two",
         TIMEZONE="UTC",

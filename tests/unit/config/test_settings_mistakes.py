@@ -32,6 +32,27 @@ SECRET = "s3cret"
         ("REDIS_URI", "http://redis.example.org"),
         ("REDIS_URI", "redis://host:port"),
         ("REDIS_URI", "redis://[host"),
+        ("REDIS_URI", "redis://[host]"),
+        ("REDIS_URI", "redis://::1"),
+        ("REDIS_URI", "redis://host:65536"),
+        ("REDIS_URI", "redis://host:-1"),
+        ("REDIS_URI", "redis://one,two"),
+        ("REDIS_URI", "redis://host/prod"),
+        ("REDIS_URI", "redis://host/-1"),
+        ("REDIS_URI", "redis://host/0/1"),
+        ("REDIS_URI", "redis://host/0?db=1"),
+        ("REDIS_URI", "redis://host/0#1"),
+        ("REDIS_URI", "redis://:57#Wc903z@host"),
+        ("REDIS_URI", "redis://:57?Wc903z@host"),
+        ("REDIS_URI", "redis://:57/Wc903z@host"),
+        ("REDIS_URI", "redis://:57 Wc903z@host"),
+        ("REDIS_URI", "redis+sentinel://one,,two/mymaster"),
+        ("HTTP_HOST", "[::1]"),
+        ("HTTP_HOST", "::g"),
+        ("HTTP_HOST", "127.0.0"),
+        ("HTTP_HOST", "127.0.0.1:3002"),
+        ("HTTP_HOST", "http://localhost"),
+        ("HTTP_HOST", "a host"),
         ("REDIS_URI", "redis+sentinel://host:26379"),
         ("REDIS_URI", "redis+sentinel:///mymaster"),
         ("REDIS_URI", "redis+sentinel://host:port/mymaster"),
@@ -167,3 +188,62 @@ def test_an_invalid_table_is_reported_with_the_other_mistakes(environment: SetEn
     errors = reported_errors()
     assert errors.keys() == {"SERVICES_FILE", "MAX_CHUNK_SIZE"}
     assert f"{table} cannot be used: it lists no service" in errors["SERVICES_FILE"]
+
+
+SETTABLE = sorted(name.upper() for name in ProducerSettings.model_fields)
+
+
+@pytest.mark.parametrize("name", SETTABLE)
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("1 ", "begins or ends with a space or a line break"),
+        (" 1", "begins or ends with a space or a line break"),
+        ("1\r", "begins or ends with a space or a line break"),
+        (" ", "begins or ends with a space or a line break"),
+        ("1\N{NO-BREAK SPACE}", "begins or ends with a space or a line break"),
+        ("1\t1", "cannot be printed"),
+        ("1\r\n1", "cannot be printed"),
+        ('"1"', "quotation mark"),
+        ("'1'", "quotation mark"),
+        ("“1”", "quotation mark"),
+    ],
+)
+def test_spaces_and_quotation_marks_around_a_value_are_rejected(
+    environment: SetEnvironment, name: str, value: str, error: str
+) -> None:
+    """In every variable, by its name and with the reason; nothing is removed silently."""
+    environment(**{name: value})
+    assert error in reported_errors()[name]
+
+
+def test_a_password_may_end_with_a_quotation_mark(environment: SetEnvironment) -> None:
+    """Only a pair of quotation marks is an error."""
+    environment(SIS_API_USER="'ada", SIS_API_PASSWORD='s3cret"')
+    password = read_settings(ProducerSettings).sis_api_password
+    assert password
+    assert password.get_secret_value() == 's3cret"'
+
+
+@pytest.mark.parametrize("value", ["::1", "::", "127.0.0.1", "0.0.0.0", "localhost", "importer-1.example.org"])
+def test_an_address_to_listen_at(environment: SetEnvironment, value: str) -> None:
+    """IPv4, IPv6 and names are accepted."""
+    environment(HTTP_HOST=value)
+    assert read_settings(CollectorSettings).http_host == value
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("redis://:57#Wc903z@host", "percent-encoded: write / as %2F, # as %23, ? as %3F"),
+        ("redis://host/prod", "the number of a database"),
+        ("redis://host/0?db=1", "must not have options"),
+    ],
+)
+def test_the_error_of_an_address_says_what_to_write(environment: SetEnvironment, value: str, error: str) -> None:
+    """The message names the remedy, and nothing of the password."""
+    environment(REDIS_URI=value)
+    message = reported_errors()["REDIS_URI"]
+    assert error in message
+    assert "57" not in message
+    assert "Wc903z" not in message

@@ -48,3 +48,17 @@ def test_a_defect_is_one_line_with_its_location_and_without_its_message(monkeypa
     assert (code, event["event"], event["reason"], event["exit_code"]) == (1, "crashed", "ValueError", 1)
     assert event["places"][-1] == "<string>:8 work"
     assert "Ada" not in str(event)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_error_in_the_settings_obeys_the_format_of_the_log(monkeypatch: pytest.MonkeyPatch, log_format: str) -> None:
+    """LOG_FORMAT and LOG_LEVEL hold before the other settings are known to be right."""
+    for level in ("ERROR", "LOUD"):
+        for name, value in {"REDIS_URI": "nowhere", "LOG_FORMAT": log_format, "LOG_LEVEL": level}.items():
+            monkeypatch.setenv(name, value)
+        command = [sys.executable, "-c", _PROGRAM.format(work="return 0")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (2, "")
+        assert "REDIS_URI" in done.stdout
+        is_json = all(line.startswith("{") and "event" in json.loads(line) for line in done.stdout.splitlines())
+        assert is_json is (log_format == "json")
