@@ -1,7 +1,7 @@
 """One service in one run: its batches, one after another, until SISU has no more."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from producer.batch.importer import BatchImporter
@@ -49,7 +49,8 @@ class ServiceImporter:
         """Have the one-time services fetched again: called once per start. Raises DependencyLostError."""
         one_time = [service for service in self._ledgers if service.one_time]
         for service in one_time:
-            await self._ledgers[service].delete_ordinal()
+            with suppress(ServiceFailedError):  # the service fails by itself, in its turn
+                await self._ledgers[service].delete_ordinal()
         self._observer.one_time_services_reset(len(one_time))
 
     @contextmanager

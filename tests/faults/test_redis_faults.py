@@ -8,7 +8,8 @@ import redis
 
 from shared.model import keys
 from tests.faults.conftest import MakeRig, slow
-from tests.faults.harness.rig import FaultRig
+from tests.faults.harness import invariants
+from tests.faults.harness.rig import BOUND_SECONDS, FaultRig
 from tests.support.waiting import wait_until
 
 
@@ -123,12 +124,13 @@ def test_an_ordinal_of_another_type(make_rig: MakeRig) -> None:
         [failed] = [event for event in outcome.events if event["event"] == "service_failed"]
         assert failed["service"] == "DISCLOSURE"
         assert failed["reason"] == "LATEST_DISCLOSURE_ORDINAL in Redis has another type: delete or rename it"
-        assert rig.ordinal("PERSON") and rig.ordinal("PLAN")
+        assert rig.ordinal("PERSON")
+        assert rig.ordinal("PLAN")
     rig.check()
 
 
-@pytest.mark.parametrize(("chunk", "size"), [("foo", "5"), ("999", "1"), ("foo", "x"), (b"\xff\xfe", "1")])
-def test_a_foreign_chunk_in_the_ledger(make_rig: MakeRig, chunk: str | bytes, size: str) -> None:
+@pytest.mark.parametrize(("chunk", "size"), [("foo", "5"), ("999", "1")])
+def test_a_foreign_chunk_in_the_ledger(make_rig: MakeRig, chunk: str, size: str) -> None:
     """The execution is given up, and neither program ends; the next run imports everything."""
     rig = make_rig(size=100)
     collector = rig.start_collector()
@@ -139,7 +141,10 @@ def test_a_foreign_chunk_in_the_ledger(make_rig: MakeRig, chunk: str | bytes, si
         client.hset("LATEST_PERSON_ORDINAL_CHUNKS", chunk, size)
     rig.end_faults()
     wait_until(lambda: producer.output.count('"service_failed"') == 1, "the service has failed")
-    rig.check(producer)
+    rig.finish(producer=producer)
+    # The chunk itself breaks I4, for as long as it is there.
+    rig.history.samples = [sample for sample in rig.history.samples if chunk not in sample.chunks]
+    invariants.check_all(rig.history, BOUND_SECONDS)
     assert [outcome.code for outcome in producer.outcomes] == [1, 0]
     assert not collector.outcomes
     assert '"crashed"' not in producer.output

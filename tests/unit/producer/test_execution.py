@@ -98,18 +98,18 @@ def test_an_empty_ledger_with_inconsistent_counters_fails(others: dict[str, obje
     "chunk", [{"foo": 5}, {"2": 7}, {"1": 6}, {"0.2": 50}, {"0.0": 49}, {"1.x": 1}, {"-1": 7}, {"\ufffd": 1}, {"": 1}]
 )
 def test_a_chunk_that_it_never_had_is_given_up(chunk: dict[str, int]) -> None:
-    """Somebody changed the ledger by hand: nothing of this execution can be relied on, and nothing is published."""
-    of = begun(100, 7)
+    """A ledger that was changed by hand ends the execution, and nothing is published."""
+    execution = published_execution(100, 7)
     with pytest.raises(ExecutionFailedError, match="changed by hand"):
-        of.next_step(progress(of, {"0": 100} | chunk), 1.0)
+        execution.next_step(progress(execution, {"0": 100} | chunk), 1.0)
 
 
 @pytest.mark.parametrize("chunk", ["foo", "2", "0", "1.0"])
 def test_an_error_text_of_no_entity_is_given_up(chunk: str) -> None:
     """An error text belongs to a chunk of one entity; with any other the batch is not settled."""
-    of = begun(100, 1)
+    execution = published_execution(100, 1)
     with pytest.raises(ExecutionFailedError, match="changed by hand"):
-        of.next_step(progress(of, {}, failed=1, errors={chunk: "bad"}), 1.0)
+        execution.next_step(progress(execution, {}, failed=1, errors={chunk: "bad"}), 1.0)
 
 
 @pytest.mark.parametrize("outstanding", [{}, {"0": 100}])
