@@ -154,3 +154,11 @@ async def test_of_many_at_once_one_gets_it(redis_uri: str) -> None:
         stop.request()
         answers = await asyncio.gather(*(ProducerLock(scripts).acquire(stop) for _ in range(10)))
         assert sorted(answers) == [False] * 9 + [True]
+
+
+async def test_a_lock_of_another_type_is_named(redis_uri: str) -> None:
+    """Without the lock nothing works: the process ends, to be started again, and says which key is in the way."""
+    async with make_redis(redis_uri) as redis:
+        await redis.rpush(keys.PRODUCER_LOCK, "foreign")
+        with pytest.raises(DependencyLostError, match=f"^{keys.PRODUCER_LOCK} in Redis has another type"):
+            await ProducerLock(Scripts(RedisClient(redis))).acquire(Stop(), 1)

@@ -125,3 +125,15 @@ async def test_channels_that_the_user_may_not_hear_are_said_once(
 async def refusals(admin: Redis, number: int) -> bool:
     """Whether so many were refused."""
     return sum(int(entry["count"]) for entry in await admin.acl_log()) >= number
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe", "[" * 100_000, "9" * 5000, "", "0\n", "SPLIT"])
+async def test_garbage_on_a_channel_is_ignored(redis_uri: str, garbage: str | bytes) -> None:
+    """It neither wakes up nor ends the subscription: the next real change does wake up."""
+    async with listening(redis_uri) as wakeup, connect(redis_uri) as redis:
+        assert await redis.publish(CHANNELS[0], garbage) == 1
+        begun = time.monotonic()
+        await wakeup.wait(0.3)
+        assert time.monotonic() - begun >= 0.25
+        await publish(redis_uri, CHANNELS[0])
+        await wait_until_async(wakeup._progress.is_set, "it is heard")
