@@ -46,8 +46,6 @@ class NatsAddress:
     @classmethod
     def parse(cls, uri: str) -> Self:
         """Parse `uri`. Raises ValueError, without quoting it, since it may have a password."""
-        if uri != uri.strip(" \"'") or not uri.isprintable():
-            raise ValueError("must not have line breaks, nor quotes or spaces around it")
         parts = [_split(address.strip()) for address in uri.split(",")]
         logins = {login for each in parts if (login := _login(each)) != (None, None)}
         if len(logins) > 1:
