@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 
 from shared.runtime.events import Event
+from shared.runtime.shared_result import SharedResult
 
 log = structlog.get_logger()
 
@@ -14,25 +15,28 @@ _MAX_SUBSCRIBERS = 50
 
 
 class SnapshotBroadcaster:
-    """Sends the newest snapshot, as JSON that `fetch` returns, to all subscribers. `run` runs beside the work."""
+    """Sends the newest snapshot, as JSON that `fetch` returns, to all subscribers. `run` runs beside the work.
+
+    However many request one, `fetch` is called once per second.
+    """
 
     def __init__(self, fetch: Callable[[], Awaitable[bytes]]) -> None:
-        self._fetch = fetch
+        self._shared = SharedResult(fetch)
         self._newest = b""
         self._subscribers = 0
         self._changed = asyncio.Condition()
         self._wanted = asyncio.Event()
 
     async def snapshot(self) -> bytes:
-        """Return a snapshot of now."""
-        return await self._fetch()
+        """Return a snapshot of this second. Raises what `fetch` raises."""
+        return await self._shared.get()
 
     async def run(self) -> None:
         """Fetch snapshots while there are subscribers, until cancelled."""
         while True:
             await self._wanted.wait()
             try:
-                self._newest = await self._fetch()
+                self._newest = await self._shared.get()
             except Exception as error:  # noqa: BLE001 - a defect of the dashboard must not end the import
                 log.error(Event.DASHBOARD_FAILED, reason=type(error).__name__)
             else:
