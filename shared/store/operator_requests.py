@@ -133,7 +133,8 @@ class OperatorRequests:
         log.warning(Event.PAUSED, by=self.pause.by, reason=self.pause.reason)
         while self.pause and not stop.requested:
             await stop.wait(_POLL_SECONDS)
-        log.info(Event.RESUMED)
+        if not self.pause:
+            log.info(Event.RESUMED)
 
     async def take_run_request(self) -> frozenset[str]:
         """Return the services that a run is requested for, and remove the request. Raises DependencyLostError.
