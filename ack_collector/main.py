@@ -7,7 +7,6 @@ to another collector at once; then the connection that the acknowledgements trav
 from contextlib import AsyncExitStack
 
 import structlog
-from starlette.applications import Starlette
 
 from ack_collector.collector import Collector
 from shared.broker.connection import Broker
@@ -16,7 +15,7 @@ from shared.config.settings import CollectorSettings
 from shared.model.records import CollectorState
 from shared.runtime import metrics
 from shared.runtime.events import Event
-from shared.runtime.http_server import Health, health_routes, listen, port_of, serving
+from shared.runtime.http_server import Health, health_routes, http_app, listen, port_of, serving
 from shared.runtime.process import run_process
 from shared.runtime.shutdown import Stop
 from shared.store.heartbeat import Heartbeat
@@ -31,6 +30,7 @@ STOP_GRACE_SECONDS = 10.0
 
 _PORTS = 100
 """Collectors on one machine share this many ports from COLLECTOR_PORT on; each takes the first that is free."""
+_GREATEST_PORT = 65535
 
 
 async def collect(settings: CollectorSettings, stop: Stop) -> int:
@@ -56,15 +56,19 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
         def state() -> CollectorState:
             return CollectorState(consumer_alive=subscription.is_alive, feedback=collector.processed)
 
-        app = Starlette(routes=health_routes(Health(is_ready, lambda: subscription.is_alive)))
-        ports = range(settings.collector_port, settings.collector_port + (_PORTS if settings.collector_port else 1))
-        listener = listen(settings.http_host, ports)
+        app = http_app(health_routes(Health(is_ready, lambda: subscription.is_alive)))
+        listener = listen(settings.http_host, ports_from(settings.collector_port))
         await stack.enter_async_context(serving(app, listener, stop))
         await stack.enter_async_context(Heartbeat(scripts, "ack_collector", state, port_of(listener)).running(stop))
         log.info(Event.STARTED, process="ack_collector", channels=len(ledgers))
         await collector.run()
     log.info(Event.STOPPED, process="ack_collector")
     return 0
+
+
+def ports_from(first: int) -> range:
+    """Return the ports to try, in order; 0 alone, which takes any free port, where that is the first."""
+    return range(first, min(first + _PORTS, _GREATEST_PORT + 1)) if first else range(1)
 
 
 def main() -> int:

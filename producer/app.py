@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 from starlette.applications import Starlette
 
-from admin.web.app import Dashboard
+from admin.web.app import EXCEPTION_HANDLERS, Dashboard
 from producer.batch.execution import ExecutionLimits, PublishReason
 from producer.batch.importer import BatchImporter
 from producer.batch.progress_listener import ProgressListener
@@ -36,16 +36,17 @@ from shared.model.keys import ServiceKeys
 from shared.model.services import Service
 from shared.runtime import metrics
 from shared.runtime.events import Event
-from shared.runtime.http_server import Health, health_routes, listen, port_of, serving
+from shared.runtime.http_server import Health, health_routes, http_app, listen, port_of, serving
 from shared.runtime.shutdown import Stop
 from shared.sisu.client import SisuClient
+from shared.store.bounded_client import BoundedRedisClient
 from shared.store.codebook_cache import CodebookCache
 from shared.store.heartbeat import Heartbeat
 from shared.store.ledger import Ledger
 from shared.store.operator_requests import OperatorRequests
 from shared.store.post_update_flag import PostUpdateFlag
 from shared.store.progress_channel import ProgressChannels
-from shared.store.redis_client import RedisClient, connect_redis
+from shared.store.redis_client import RedisClient, connect_redis, make_redis
 from shared.store.run_history import RunHistoryStore
 from shared.store.scripts import Scripts
 
@@ -93,7 +94,8 @@ async def build(settings: ProducerSettings, stop: Stop, stack: AsyncExitStack) -
     )
     runner = Runner(services, service_importer, PostUpdate(PostUpdateFlag(scripts), publisher), observer)
     retrier = DeadLetterRetrier(ledgers, sisu, batch_importer, broker.dead_letters, requests, checkpoint)
-    dashboard = Dashboard.create(scripts, broker, settings)
+    web_redis = _connect_for_web(settings, stack)
+    dashboard = Dashboard.create(Scripts(web_redis), broker, settings)
     _init_metrics([service.name for service in services], batch_importer)
     return Producer(
         settings=settings,
@@ -108,7 +110,7 @@ async def build(settings: ProducerSettings, stop: Stop, stack: AsyncExitStack) -
         runner=runner,
         retrier=retrier,
         dashboard=dashboard,
-        web=_web_app(redis, broker, batch_importer, dashboard),
+        web=_web_app(web_redis, broker, batch_importer, dashboard),
     )
 
 
@@ -121,12 +123,19 @@ async def _connect(settings: ProducerSettings, stop: Stop, stack: AsyncExitStack
     return redis, broker
 
 
+def _connect_for_web(settings: ProducerSettings, stack: AsyncExitStack) -> RedisClient:
+    """Return a client for what is requested over HTTP: no number of requests takes a connection from the import."""
+    redis = BoundedRedisClient(make_redis(settings.redis_uri.get_secret_value(), settings.redis_tls()))
+    stack.push_async_callback(redis.close)
+    return redis
+
+
 def _web_app(redis: RedisClient, broker: Broker, batch_importer: BatchImporter, dashboard: Dashboard) -> Starlette:
     async def is_ready() -> bool:
         return await redis.is_reachable() and broker.is_connected
 
     health = Health(is_ready, batch_importer.is_progressing)
-    return Starlette(routes=[*health_routes(health), *dashboard.routes()])
+    return http_app([*health_routes(health), *dashboard.routes()], EXCEPTION_HANDLERS)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import msgspec
 import structlog
 from pydantic import SecretStr
 from sse_starlette import EventSourceResponse
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,12 +24,14 @@ from admin.status.diagnosis import add_diagnosis
 from admin.status.snapshot import take_snapshot, to_json
 from admin.web.auth import RequireToken
 from admin.web.broadcaster import SnapshotBroadcaster
-from admin.web.responses import SecurityHeaders, error_response, favicon, json_response, ok, parse_body
+from admin.web.responses import favicon, json_response, ok, parse_body
 from shared.broker.connection import Broker
 from shared.config.settings import ProducerSettings
 from shared.model.errors import ProcessError, RequestConflictError, ServiceFailedError
 from shared.model.services import Service, find_service
 from shared.runtime.events import Event
+from shared.runtime.http_responses import error_response
+from shared.runtime.http_server import ExceptionHandlers
 from shared.store import operator_requests, rewinds
 from shared.store.scripts import Scripts
 
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 _BY = "dashboard"
 _STATIC = Path(__file__).with_name("static")
 _KEEP_ALIVE_SECONDS = 15
+_SEND_SECONDS = 30
+"""Until a page that reads nothing is disconnected."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -72,7 +75,7 @@ class Dashboard:
 
     @classmethod
     def create(cls, scripts: Scripts, broker: Broker, settings: ProducerSettings) -> Self:
-        """Make the dashboard of a producer with these connections."""
+        """Make the dashboard of a producer with these connections; that to Redis should not be the import's."""
         services = settings.service_table()
 
         async def fetch() -> bytes:
@@ -87,36 +90,25 @@ class Dashboard:
 
     def routes(self) -> list[BaseRoute]:
         """Return the whole dashboard, for the producer's application."""
-        app = Starlette(
-            routes=[
-                Route("/api/status", self._status),
-                Route("/api/events", self._events),
-                self._action("/api/run", self._run),
-                self._action("/api/pause", self._pause),
-                self._action("/api/resume", self._resume),
-                self._action("/api/rewind/{service}", self._rewind),
-                self._action("/api/rewind-undo", self._undo),
-                self._guarded("/api/dead-letters", self._list, "GET"),
-                self._guarded("/api/dead-letters/show", self._show, "GET"),
-                self._action("/api/dead-letters/retry", self._retry),
-                self._action("/api/dead-letters/drop", self._drop),
-                # The names that scripts have always used.
-                self._action("/force_update", self._run),
-                self._action("/reset/{service}", self._rewind),
-                Route("/favicon.ico", favicon),
-                Route("/", self._page),
-                Mount("/static", StaticFiles(directory=_STATIC)),
-            ],
-            middleware=[Middleware(SecurityHeaders)],
-            exception_handlers={
-                RequestConflictError: _respond_conflict,
-                ServiceFailedError: _respond_conflict,
-                ProcessError: _respond_unavailable,
-                HTTPException: _respond_http_error,
-                Exception: _respond_defect,
-            },
-        )
-        return [Mount("/", app)]
+        return [
+            Route("/api/status", self._status),
+            Route("/api/events", self._events),
+            self._action("/api/run", self._run),
+            self._action("/api/pause", self._pause),
+            self._action("/api/resume", self._resume),
+            self._action("/api/rewind/{service}", self._rewind),
+            self._action("/api/rewind-undo", self._undo),
+            self._guarded("/api/dead-letters", self._list, "GET"),
+            self._guarded("/api/dead-letters/show", self._show, "GET"),
+            self._action("/api/dead-letters/retry", self._retry),
+            self._action("/api/dead-letters/drop", self._drop),
+            # The names that scripts have always used.
+            self._action("/force_update", self._run),
+            self._action("/reset/{service}", self._rewind),
+            Route("/favicon.ico", favicon),
+            Route("/", self._page),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ]
 
     def _action(self, path: str, endpoint: Endpoint) -> Route:
         return self._guarded(path, endpoint, "POST")
@@ -132,11 +124,13 @@ class Dashboard:
     async def _status(self, _: Request) -> Response:
         return json_response(await self.broadcaster.snapshot())
 
-    async def _events(self, _: Request) -> Response:
+    async def _events(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         snapshots = self.broadcaster.subscribe()
         if snapshots is None:
             return error_response(503, "too many pages are open on this producer")
-        return EventSourceResponse(snapshots, ping=_KEEP_ALIVE_SECONDS)
+        return EventSourceResponse(snapshots, ping=_KEEP_ALIVE_SECONDS, send_timeout=_SEND_SECONDS)
 
     async def _list(self, request: Request) -> Response:
         name = request.query_params.get("service")
@@ -198,12 +192,16 @@ async def _respond_unavailable(_: Request, error: Exception) -> Response:
     return error_response(503, str(error))
 
 
-async def _respond_http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return error_response(error.status_code, error.detail)
-
-
 async def _respond_defect(request: Request, error: Exception) -> Response:
     """Log a defect, without its text, which may be personal data; the import continues."""
     log.error(Event.DASHBOARD_FAILED, reason=type(error).__name__, path=getattr(request.scope.get("route"), "path", ""))
     return error_response(500, "internal error; the importer's log says dashboard_failed")
+
+
+EXCEPTION_HANDLERS: ExceptionHandlers = {
+    RequestConflictError: _respond_conflict,
+    ServiceFailedError: _respond_conflict,
+    ProcessError: _respond_unavailable,
+    Exception: _respond_defect,
+}
+"""How the application that has these routes responds to what they raise."""

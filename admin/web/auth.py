@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from admin.web.responses import error_response
+from shared.runtime.http_responses import error_response
 
 
 class RequireToken:

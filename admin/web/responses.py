@@ -1,43 +1,17 @@
-"""What all responses of the dashboard and its API have in common, and how a request's body is parsed."""
+"""The responses of the dashboard's API, and how a request's body is parsed."""
 
 from typing import TypeVar
 
 import msgspec
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
 
 from shared.model.records import Record, encode
 
 _BODY_MAX_BYTES = 64 * 1024
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 T = TypeVar("T")
-
-
-class SecurityHeaders:
-    """Middleware that adds the security headers to every response."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
 
 
 async def parse_body(request: Request, kind: type[T]) -> T:
@@ -67,11 +41,6 @@ def json_response(body: bytes) -> Response:
 def ok(record: Record | None = None) -> Response:
     """Return the response to a successful action, with its record where there is one."""
     return json_response(encode(record).encode() if record else b'{"ok":true}')
-
-
-def error_response(status: int, message: str) -> Response:
-    """Return the response to a failed request."""
-    return JSONResponse({"error": message}, status_code=status)
 
 
 async def favicon(_: Request) -> Response:

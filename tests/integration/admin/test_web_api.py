@@ -5,14 +5,13 @@ import json
 
 import pytest
 import requests
-from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
-from admin.web.app import Dashboard
+from admin.web.app import EXCEPTION_HANDLERS, Dashboard
 from admin.web.broadcaster import SnapshotBroadcaster
 from shared.model import keys
 from shared.model.records import BatchState, ProcessRecord, ProducerState, encode, now
-from shared.runtime.http_server import listen, serving
+from shared.runtime.http_server import http_app, listen, serving
 from shared.runtime.shutdown import Stop
 from shared.store.redis_client import RedisClient, make_redis
 from shared.store.scripts import Scripts
@@ -218,7 +217,7 @@ async def test_a_defect_is_logged_and_reported(redis_uri: str, nats_uri: str) ->
         scripts = Scripts(RedisClient(redis))
         dashboard = Dashboard(scripts, broker, [], None, SnapshotBroadcaster(fetch))
         with capture_logs() as logged:
-            async with serving(Starlette(routes=dashboard.routes()), listener, stop):
+            async with serving(http_app(dashboard.routes(), EXCEPTION_HANDLERS), listener, stop):
                 address = f"http://127.0.0.1:{listener.getsockname()[1]}"
                 for _ in range(2):
                     response = await asyncio.to_thread(requests.get, address + "/api/status", timeout=TIMEOUT_SECONDS)

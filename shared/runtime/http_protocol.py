@@ -1,0 +1,77 @@
+"""What a client of the HTTP port may take of the process: its descriptors and memory belong to the import.
+
+uvicorn bounds neither the number of connections nor how long one may take to send a request.
+"""
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS = 256
+"""At one port. A process usually may have 1,024 descriptors, and the import needs a few dozen."""
+REQUEST_SECONDS = 10.0
+"""For a whole request to come, from the start of the connection or from its first byte on."""
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection to the port; closed where its request does not come in time.
+
+    Above the maximum, the connection that has been idle for longest is closed for the new one, so that idle ones keep
+    nobody out; if none is idle, the new one is closed. Closing is abrupt: what a client does not read keeps nothing.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._idle_since_seconds = 0.0
+        self._request_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection."""
+        super().connection_made(transport)
+        # asyncio sets it only on sockets whose protocol number is not 0 as it is here, and without it a response whose
+        # head and body are written one after the other waits for the client's delayed acknowledgement: 40 ms.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._idle_since_seconds = self.loop.time()
+        self._request_timer = self.loop.call_later(REQUEST_SECONDS, transport.abort)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._close_one()
+
+    def data_received(self, data: bytes) -> None:
+        """Receive a part of a request."""
+        if self._request_timer is None:
+            self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        super().data_received(data)
+        if self.is_busy and not self.cycle.more_body:
+            self._stop_request_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        self._stop_request_timer()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request of a connection."""
+        self._idle_since_seconds = self.loop.time()
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which no further request came, even if the client never read the last response."""
+        self.transport.abort()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being responded to."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _close_one(self) -> None:
+        idle = [each for each in self.connections if isinstance(each, BoundedProtocol) and not each.is_busy]
+        oldest = min(idle, key=lambda each: each._idle_since_seconds, default=self)  # noqa: SLF001 - the same class
+        self.connections.discard(oldest)  # `connection_lost` comes only later, and others may come before
+        oldest.transport.abort()
+
+    def _stop_request_timer(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
