@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.support.programs import ROOT
 from tests.support.waiting import wait_until
 
@@ -40,6 +42,40 @@ def test_a_stuck_loop_ends_the_process_with_its_stacks() -> None:
     assert "the event loop is stuck" in output
     assert "in main" in errors
     assert "done" not in output
+
+
+_FILL = """
+import os
+for stream in (1, 2):
+    os.set_blocking(stream, False)
+    try:
+        while True:
+            os.write(stream, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    try:
+        while True:
+            os.write(stream, b"x")
+    except BlockingIOError:
+        pass
+    os.set_blocking(stream, True)
+"""
+
+
+@pytest.mark.parametrize("body", ["time.sleep(60)", "print('x' * 100_000, flush=True)"])
+def test_a_full_pipe_does_not_hold_the_exit_up(body: str) -> None:
+    """Nobody reads stdout and stderr, and both are full: the exit code is 4 all the same, within a bounded time.
+
+    The loop may be stuck anywhere, or in a line of the log itself.
+    """
+    program = _STUCK.format(body=body).replace('print("begun", flush=True)', f"exec({_FILL!r})")
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.wait(timeout=30) == 4
+        finally:
+            process.kill()
 
 
 def test_a_loop_that_goes_on_is_left_alone() -> None:
