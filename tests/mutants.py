@@ -71,8 +71,11 @@ MUTANTS: list[Mutant] = [
         (Guard.BEGIN_CHUNKS_REPLACED, "'DEL', KEYS[6], KEYS[7]", "'DEL', KEYS[7]"),
         (Guard.BEGIN_ERRORS_REPLACED, "'DEL', KEYS[6], KEYS[7]", "'DEL', KEYS[6]"),
         ("begin_execution: the old ledger and error texts are deleted", "redis.call('DEL', KEYS[6], KEYS[7])\n"),
-        ("begin_execution: the chunks enter the ledger", "  redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])\n"),
-        (Guard.BEGIN_SCHEDULED, "  scheduled = scheduled + tonumber(ARGV[i + 1])\n"),
+        (
+            "begin_execution: the chunks enter the ledger",
+            "  redis.call('HSET', KEYS[6], chunk, string.format('%d', size))\n",
+        ),
+        (Guard.BEGIN_SCHEDULED, "  scheduled = scheduled + size\n"),
         (Guard.BEGIN_EXECUTION, "redis.call('SET', KEYS[2], ARGV[1])\n"),
         ("begin_execution: SCHEDULED is set", "redis.call('SET', KEYS[3], string.format('%d', scheduled))\n"),
         (Guard.BEGIN_UPDATED, "redis.call('SET', KEYS[4], '0')\n"),

@@ -23,12 +23,15 @@ from shared.model.messages import ENVELOPE_MAX_BYTES
 from shared.model.records import BatchState, now
 from shared.runtime import metrics
 from shared.runtime.events import Event
+from shared.runtime.tasks import run_in_thread
 from shared.store.ledger import Ledger
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.25
 """How long a change of the ledger can stay unnoticed when its pub/sub message was lost."""
+_MANY_ENTITIES = 20_000
+"""From here on a thread splits the batch; fewer take some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class BatchImporter:
         Blocks for as long as mankelis make progress, and a bounded time beyond. Raises ServiceFailedError with the
         ordinal unmoved, or ProcessError.
         """
-        chunked = self._split(batch)
+        chunked = await self._split(batch)
         execution = Execution(chunked.chunks, self._limits)
         with structlog.contextvars.bound_contextvars(execution=execution.hash, since=batch.since):
             await self._begin(batch, execution, ledger)
@@ -120,13 +123,20 @@ class BatchImporter:
                 self._in_flight = None
         return BatchResult(len(batch.entities), len(chunked.chunks), len(chunked.too_large) + len(settled.errors))
 
-    def _split(self, batch: Batch) -> ChunkedBatch:
+    async def _split(self, batch: Batch) -> ChunkedBatch:
         """Split the batch; `too_large` has the unreadable entities, too, which go into no chunk either."""
         max_bytes = self._publisher.max_message_bytes - ENVELOPE_MAX_BYTES
-        sizes = [len(entity) for entity in batch.entities]
-        for position in batch.unreadable:
-            sizes[position] = max_bytes + 1
-        return split_into_chunks(sizes, self._max_chunk_size, max_bytes)
+
+        def split() -> ChunkedBatch:
+            sizes = [len(entity) for entity in batch.entities]
+            for position in batch.unreadable:
+                sizes[position] = max_bytes + 1
+            return split_into_chunks(sizes, self._max_chunk_size, max_bytes)
+
+        if len(batch.entities) < _MANY_ENTITIES:
+            return split()
+        # Seconds for millions of entities, which nothing keeps SISU from sending: the lock is renewed meanwhile.
+        return await run_in_thread(split)
 
     async def _begin(self, batch: Batch, execution: Execution, ledger: Ledger) -> None:
         """Give the ledger to this execution. Only then may a chunk of it be published."""

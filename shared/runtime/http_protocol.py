@@ -19,7 +19,7 @@ class BoundedProtocol(H11Protocol):
     """One connection to the port; closed where its request does not come in time.
 
     Above the maximum, the connection that has been idle for longest is closed for the new one, so that idle ones keep
-    nobody out; if none is idle, the new one is closed. Closing is abrupt: what a client does not read keeps nothing.
+    no client out; if none is idle, the new one is closed. Closing is abrupt: what a client does not read keeps nothing.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -1,8 +1,14 @@
 """Helpers for coroutines that run side by side."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_COMPUTATIONS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="computation")
+"""Not asyncio's own threads: those may all be waiting for something."""
 
 
 async def run_concurrently(work: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -17,6 +23,14 @@ async def run_concurrently(work: Iterable[Coroutine[Any, Any, None]]) -> None:
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
         raise first from first.__cause__
+
+
+async def run_in_thread(compute: Callable[[], T]) -> T:
+    """Return the result of `compute`, which only computes, without holding up the event loop for more than moments.
+
+    One at a time. Where the wait is cancelled, the computation ends by itself, and its result is discarded.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_COMPUTATIONS, compute)
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float | None) -> bool:

@@ -28,10 +28,10 @@ class BoundedRedisClient(RedisClient):
         super().__init__(redis, _ATTEMPTS)
         self._free = asyncio.Semaphore(connections)
 
-    async def run(self, operation: str, command: Callable[[Redis], Awaitable[T]]) -> T:
+    async def run(self, operation: str, command: Callable[[Redis], Awaitable[T]], key: str = "a key") -> T:
         """Run `command` as RedisClient does, in its turn. Raises DependencyLostError where that does not come."""
         async with self._turn(operation):
-            return await super().run(operation, command)
+            return await super().run(operation, command, key)
 
     async def is_reachable(self) -> bool:
         """Return whether Redis replies within a few seconds. Raises nothing."""

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
+import orjson
+
 from shared.model import keys
 from shared.model.errors import ServiceFailedError
 from shared.model.ledger_state import (
@@ -73,11 +75,10 @@ class Ledger:
         Also tells mankelis, through CURRENT_EXECUTION_HASH, to discard every chunk of another execution.
         """
         k = self._keys
-        ledger = [field for chunk in chunks.items() for field in chunk]
         reply = await self._call(
             "begin_execution",
             [k.ordinal, k.execution, k.scheduled, k.updated, k.failed, k.chunks, k.errors, keys.CURRENT_EXECUTION_HASH],
-            [execution, from_ordinal, *ledger],
+            [execution, from_ordinal, orjson.dumps(dict(chunks)).decode()],
         )
         return cast("BeginReply", reply)
 
@@ -93,9 +94,10 @@ class Ledger:
         execution, scheduled, updated, failed, chunks, errors = await self._call(
             "read_progress", [k.execution, k.scheduled, k.updated, k.failed, k.chunks, k.errors], []
         )
-        if not all(_SIZE.fullmatch(size) for size in chunks[1::2]):
+        pairs = orjson.loads(chunks) or []
+        if not all(_SIZE.fullmatch(size) for size in pairs[1::2]):
             raise ServiceFailedError(f"{k.chunks} in Redis holds something that the importer did not write: delete it")
-        outstanding = {chunk: int(size) for chunk, size in _pairs(chunks).items()}
+        outstanding = {chunk: int(size) for chunk, size in _pairs(pairs).items()}
         return Progress(execution, scheduled, updated, failed, outstanding, _pairs(errors))
 
     async def advance(self, execution: str, from_ordinal: int, to_ordinal: int) -> AdvanceReply:

@@ -4,103 +4,34 @@ Each of these was found to matter when it was measured (docs/performance.md). A 
 that makes an import slower, where `make bench` would only show a number among others.
 """
 
-import asyncio
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import msgspec
 import orjson
 import pytest
-from nats.aio.msg import Msg
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from ack_collector.collector import Collector
 from producer.batch import importer as batch_module
-from producer.batch.execution import ExecutionLimits
-from producer.batch.importer import BatchImporter
-from producer.batch.progress_listener import ProgressListener
-from producer.batch.publisher import Publisher
 from shared.broker.connection import Broker
 from shared.broker.feedback_subscription import FeedbackSubscription, Received
 from shared.model import keys
-from shared.model.batch import Batch
-from shared.model.keys import ServiceKeys
 from shared.model.messages import Entity, encode_chunk
 from shared.model.services import load_services
 from shared.runtime.shutdown import Stop
 from shared.sisu.responses import parse_response
 from shared.store.ledger import Ledger
-from shared.store.progress_channel import ProgressChannels
 from shared.store.redis_client import RedisClient
 from shared.store.redis_client import make_redis as connect
 from shared.store.scripts import Scripts
+from tests.support.batch_harness import CHUNKS, ENTITIES, ENTITY, PERSON, at_work
 from tests.support.brokers import connected
-from tests.support.ledger_fixture import settle_one
 from tests.support.waiting import wait_until_async
 
-PERSON = next(service for service in load_services() if service.name == "PERSON")
-ENTITIES, CHUNKS = 1000, 10
-ENTITY = orjson.dumps({"id": "hy-hlo-1", "documentState": "ACTIVE", "n": "x" * 1850})
 LONG_SECONDS = 30.0
 """Longer than any batch takes here, so that only what happened wakes anybody up."""
-
-
-class Settler:
-    """A mankeli and a collector in one: every chunk that comes is settled at once."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.verdicts: list[str] = []
-
-    async def take(self, message: Msg) -> None:
-        chunk = msgspec.json.decode(message.data)
-        size = len(chunk["entities"])
-        self.verdicts.append(await settle_one(self._ledger, chunk["executionHash"], chunk["chunkId"], size))
-
-
-@dataclass
-class CollectorHarness:
-    """A producer's parts on real servers, with a settler on other connections."""
-
-    importer: BatchImporter
-    ledger: Ledger
-    broker: Broker
-    redis: Redis
-    settler: Settler
-
-    async def scripts_run(self) -> int:
-        """So many times the server was asked to run a script, by anybody."""
-        statistics = await self.redis.info("commandstats")
-        return int(statistics.get("cmdstat_evalsha", {}).get("calls", 0))
-
-    async def import_next(self, since: int) -> None:
-        batch = Batch(PERSON, since, since + ENTITIES, has_more=True, entities=[Entity(ENTITY)] * ENTITIES)
-        await self.importer.import_batch(batch, self.ledger)
-
-
-@asynccontextmanager
-async def at_work(nats_uri: str, redis_uri: str) -> AsyncIterator[CollectorHarness]:
-    async with AsyncExitStack() as stack:
-        broker, others = [await stack.enter_async_context(connected(nats_uri)) for _ in range(2)]
-        redis, other_redis = [await stack.enter_async_context(connect(redis_uri)) for _ in range(2)]
-        settler = Settler(Ledger(Scripts(RedisClient(other_redis)), PERSON.key))
-        await others.client.subscribe(PERSON.channel, cb=settler.take)
-        await others.client.flush()
-        wakeup = ProgressListener(ProgressChannels(RedisClient(redis), [ServiceKeys(PERSON.key).progress]))
-        listening = asyncio.create_task(wakeup.listen())
-        stack.callback(listening.cancel)
-        await wait_until_async(lambda: _is_heard(other_redis), "the wake-up listens")
-        importer = BatchImporter(Publisher(broker), wakeup, ExecutionLimits(60, 6, None), max_chunk_size=100)
-        yield CollectorHarness(importer, Ledger(Scripts(RedisClient(redis)), PERSON.key), broker, other_redis, settler)
-
-
-async def _is_heard(redis: Redis) -> bool:
-    return bool(await redis.pubsub_numsub(ServiceKeys(PERSON.key).progress) == [(ServiceKeys(PERSON.key).progress, 1)])
 
 
 async def test_a_batch_costs_three_round_trips_to_redis(

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from shared.model import keys
+from shared.model.ledger_state import Progress
 from shared.store.ledger import Ledger
 from shared.store.redis_client import RedisClient
 from shared.store.scripts import Scripts
@@ -25,6 +26,15 @@ async def test_an_execution_begins_with_all_of_its_chunks(redis_uri: str) -> Non
             NAMES.chunks: {"0": "100", "1": "7"},
             keys.CURRENT_EXECUTION_HASH: TWO,
         }
+
+
+async def test_an_execution_may_have_many_chunks(redis_uri: str) -> None:
+    """All of them are in the ledger, with their sizes, as text that the other scripts compare."""
+    async with ledger_fixture(redis_uri) as b:
+        chunks = {str(chunk): chunk + 1 for chunk in range(20_000)}
+        assert await b.ledger.begin(ONE, 0, chunks) == "BEGUN"
+        assert await b.ledger.progress() == Progress(ONE, sum(chunks.values()), 0, 0, chunks, {})
+        assert await b.settle(ONE, "19999", 20_000) == "SETTLED"
 
 
 async def test_an_execution_without_chunks_is_settled_from_the_start(redis_uri: str) -> None:
