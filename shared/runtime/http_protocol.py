@@ -1,6 +1,7 @@
-"""What a client of the HTTP port may take of the process: its descriptors and memory belong to the import.
+"""What clients of the HTTP port may take of the process: its descriptors and its time belong to the import.
 
-uvicorn bounds neither the number of connections nor how long one may take to send a request.
+uvicorn bounds neither the number of connections, nor how long one may take to send a request, nor how many requests
+come: a client that repeats them without a pause would take half of the event loop's time.
 """
 
 import asyncio
@@ -9,21 +10,34 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shared.runtime.pace import Pace
+
 MAX_CONNECTIONS = 256
 """At one port. A process usually may have 1,024 descriptors, and the import needs a few dozen."""
 REQUEST_SECONDS = 10.0
 """For a whole request to come, from the start of the connection or from its first byte on."""
 
 
+REQUESTS_PER_SECOND = 200
+"""Of all connections together. One takes a quarter of a millisecond: a twentieth of the event loop's time at most."""
+REQUEST_BURST = 200
+"""At once, after a quiet time: a page with its files, or the probes of a cluster, do not wait."""
+
+
 class BoundedProtocol(H11Protocol):
     """One connection to the port; closed where its request does not come in time.
 
-    Above the maximum, the connection that has been idle for longest is closed for the new one, so that idle ones keep
-    no client out; if none is idle, the new one is closed. Closing is abrupt: what a client does not read keeps nothing.
+    What comes faster than the pace of all connections waits, unread. Above the maximum, the connection that has been
+    idle for longest is closed for the new one, so that idle ones keep no client out; if none is idle, the new one is
+    closed. Closing is abrupt: what a client does not read keeps nothing.
     """
+
+    pace = Pace(REQUESTS_PER_SECOND, REQUEST_BURST)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._waiting = b""
+        """What was received before its turn."""
         self._idle_since_seconds = 0.0
         self._request_timer: asyncio.TimerHandle | None = None
 
@@ -39,11 +53,28 @@ class BoundedProtocol(H11Protocol):
             self._close_one()
 
     def data_received(self, data: bytes) -> None:
-        """Receive a part of a request."""
+        """Receive a part of a request, in its turn."""
         if self._request_timer is None:
             self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        if self._waiting:
+            self._waiting += data  # uvicorn resumed reading after another response
+        elif delay_seconds := self.pace.take(self.loop.time()):
+            self._waiting = data
+            self.transport.pause_reading()
+            self.loop.call_later(delay_seconds, self._take_turn)
+        else:
+            self._receive(data)
+
+    def _take_turn(self) -> None:
+        data, self._waiting = self._waiting, b""
+        if not self.transport.is_closing():
+            self._receive(data)
+            if not self.flow.read_paused:
+                self.transport.resume_reading()
+
+    def _receive(self, data: bytes) -> None:
         super().data_received(data)
-        if self.is_busy and not self.cycle.more_body:
+        if self._is_responding and not self.cycle.more_body:
             self._stop_request_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -54,6 +85,8 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request of a connection."""
         self._idle_since_seconds = self.loop.time()
+        if self.conn.trailing_data[0]:
+            self.transport.close()  # requests that were sent without waiting for a response would take one turn for all
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -62,7 +95,11 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is being responded to."""
+        """Whether a request has come, and its response has not been sent."""
+        return bool(self._waiting) or self._is_responding
+
+    @property
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _close_one(self) -> None:

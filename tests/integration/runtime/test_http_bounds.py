@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -18,6 +19,7 @@ from ack_collector.main import ports_from
 from shared.runtime import http_protocol
 from shared.runtime.http_protocol import BoundedProtocol
 from shared.runtime.http_server import Health, health_routes, http_app, listen, serving
+from shared.runtime.pace import Pace
 from shared.runtime.shutdown import Stop
 from shared.store.redis_client import RedisClient, make_redis
 from tests.support.waiting import wait_until_async
@@ -111,6 +113,48 @@ async def test_a_request_in_hand_is_not_interrupted(monkeypatch: pytest.MonkeyPa
     async with serving(http_app([Route("/slow", slow)]), listener, Stop()):
         response = await request("GET", f"http://{HOST}:{listener.getsockname()[1]}/slow")
     assert response.text == "done"
+
+
+async def test_requests_beyond_the_pace_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is responded to, however it was cut into packets, and takes a turn."""
+    pace = Pace(per_second=50, burst=1)
+    taken: list[float] = []
+
+    def take(now_seconds: float) -> float:
+        taken.append(Pace.take(pace, now_seconds))
+        return taken[-1]
+
+    monkeypatch.setattr(BoundedProtocol, "pace", Mock(take=take))
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
+
+    async def echo(request: Request) -> Response:
+        return Response((await request.body())[::-1])
+
+    listener = listen(HOST, [0])
+    assert listener
+    async with serving(http_app([Route("/echo", echo, methods=["POST"])]), listener, Stop()):
+        reader, writer = await asyncio.open_connection(HOST, listener.getsockname()[1])
+        for body in (b"abcdef", b"ghijkl", b"mnopqr"):
+            for part in (head[:9], head[9:], body[:2], body[2:3], body[3:]):
+                writer.write(part)
+                await asyncio.sleep(0.005)
+            response = await reader.readuntil(body[::-1])
+            assert response.startswith(b"HTTP/1.1 200")
+        writer.close()
+    assert any(taken)
+
+
+async def test_requests_that_do_not_wait_for_a_response_end_the_connection() -> None:
+    """They would all be served in one turn: the first one is responded to, and the connection is closed."""
+    async with served() as port:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while part := await reader.read(65536):
+                received += part
+        writer.close()
+    assert received.count(b"HTTP/1.1") <= 1
 
 
 async def test_responses_are_sent_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
