@@ -16,11 +16,13 @@ from shared.model.errors import ProcessError
 from shared.runtime.events import Event
 from shared.runtime.logging_setup import configure_logging
 from shared.runtime.shutdown import Stop
-from shared.runtime.watchdog import watched_loop
+from shared.runtime.watchdog import exits_within, watched_loop
 
 log = structlog.get_logger()
 
 CRASHED = 1
+LAST_LINE_SECONDS = 10.0
+"""For the last line of the log: a full pipe must not keep a process from ending, and so from being started again."""
 
 
 def run_process(
@@ -44,7 +46,8 @@ def run_process(
         configure_logging(settings.log_level, settings.log_format)
         return asyncio.run(process(settings))
     except ProcessError as error:
-        log.error(Event.PROCESS_FAILED, reason=str(error), exit_code=error.exit_code)
+        with exits_within(LAST_LINE_SECONDS, error.exit_code):
+            log.error(Event.PROCESS_FAILED, reason=str(error), exit_code=error.exit_code)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last handler of the process
         places = [
@@ -53,5 +56,6 @@ def run_process(
         reason = type(error).__name__
         if isinstance(error, OSError) and error.errno:  # of the machine, such as a full disk
             reason += f": {os.strerror(error.errno)}"
-        log.critical(Event.CRASHED, reason=reason, places=places, exit_code=CRASHED)
+        with exits_within(LAST_LINE_SECONDS, CRASHED):
+            log.critical(Event.CRASHED, reason=reason, places=places, exit_code=CRASHED)
         return CRASHED

@@ -65,6 +65,18 @@ def watched_loop(tick_seconds: float = TICK_SECONDS, stuck_ticks: int = STUCK_TI
             os.close(end)
 
 
+@contextmanager
+def exits_within(seconds: float, exit_code: int) -> Iterator[None]:
+    """End the process with this exit code if the body takes longer: it only writes a last line of the log."""
+    timer = threading.Timer(seconds, os._exit, [exit_code])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _end_process(stacks: tuple[int, int]) -> None:
     """End the process, whatever stdout and stderr do. `stacks` is an empty pipe, neither end of which blocks."""
     try:

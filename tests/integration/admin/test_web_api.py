@@ -1,21 +1,12 @@
 """The API of the page, as anybody may try it: who may do what, and what nobody may."""
 
-import asyncio
 import json
 
 import pytest
 import requests
-from structlog.testing import capture_logs
 
-from admin.web.app import EXCEPTION_HANDLERS, Dashboard
-from admin.web.broadcaster import SnapshotBroadcaster
 from shared.model import keys
 from shared.model.records import BatchState, ProcessRecord, ProducerState, encode, now
-from shared.runtime.http_server import http_app, listen, serving
-from shared.runtime.shutdown import Stop
-from shared.store.redis_client import RedisClient, make_redis
-from shared.store.scripts import Scripts
-from tests.support.brokers import connected
 from tests.support.programs import ProcessUnderTest
 from tests.support.running_system import RunningSystem
 
@@ -203,29 +194,6 @@ def test_a_body_that_is_no_text_is_refused(address: str) -> None:
     headers = bearer() | {"Content-Type": "application/json"}
     answer = requests.post(address + "/api/pause", data=b'{"reason":"\xff"}', headers=headers, timeout=TIMEOUT_SECONDS)
     assert (answer.status_code, answer.json()) == (400, {"error": "invalid body: it is not UTF-8"})
-
-
-async def test_a_defect_is_logged_and_reported(redis_uri: str, nats_uri: str) -> None:
-    """Only the type of an unexpected error is told, since its text may quote personal data; the process lives on."""
-
-    async def fetch() -> bytes:
-        raise KeyError("Ada Lovelace")
-
-    stop, listener = Stop(), listen("127.0.0.1", [0])
-    assert listener
-    async with connected(nats_uri, stop) as broker, make_redis(redis_uri) as redis:
-        scripts = Scripts(RedisClient(redis))
-        dashboard = Dashboard(scripts, broker, [], None, SnapshotBroadcaster(fetch))
-        with capture_logs() as logged:
-            async with serving(http_app(dashboard.routes(), EXCEPTION_HANDLERS), listener, stop):
-                address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-                for _ in range(2):
-                    response = await asyncio.to_thread(requests.get, address + "/api/status", timeout=TIMEOUT_SECONDS)
-                    assert (response.status_code, "dashboard_failed" in response.text) == (500, True)
-    assert [(event["event"], event["reason"], event["path"]) for event in logged] == 2 * [
-        ("dashboard_failed", "KeyError", "/api/status")
-    ]
-    assert "Ada" not in str(logged) + response.text
 
 
 def test_a_form_of_another_page_is_no_json(address: str) -> None:

@@ -78,6 +78,25 @@ def test_a_full_pipe_does_not_hold_the_exit_up(body: str) -> None:
             process.kill()
 
 
+def test_a_last_line_that_cannot_be_written_does_not_hold_the_exit_up() -> None:
+    """A process that failed ends with its own exit code, even if nobody reads its log."""
+    program = f"""
+import sys
+from shared.runtime import process
+from shared.config.settings import CollectorSettings
+exec({_FILL!r})
+process.LAST_LINE_SECONDS = 0.5
+sys.exit(process.run_process(CollectorSettings, None, 1))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.wait(timeout=30) == 2
+        finally:
+            process.kill()
+
+
 def test_a_loop_that_goes_on_is_left_alone() -> None:
     """Many short steps are no reason to end."""
     with start("[await asyncio.sleep(0.01) for _ in range(100)]") as process:

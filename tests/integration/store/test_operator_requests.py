@@ -1,6 +1,9 @@
 """Wishes of operators, from where they are made to where the producer reads them, on a real Redis."""
 
+import asyncio
+
 import pytest
+from structlog.testing import capture_logs
 
 from shared.model import keys
 from shared.model.errors import DependencyLostError, RequestConflictError
@@ -51,6 +54,25 @@ async def test_a_paused_producer_can_be_asked_to_stop(redis_uri: str) -> None:
         await requests.refresh()
         stop.request()
         await requests.wait_until_resumed(stop)
+
+
+@pytest.mark.parametrize(("is_resumed", "events"), [(True, ["paused", "resumed"]), (False, ["paused"])])
+async def test_only_a_pause_that_ended_is_logged_as_such(
+    redis_uri: str, *, is_resumed: bool, events: list[str]
+) -> None:
+    """A shutdown ends the wait, too, but not the pause."""
+    async with connect(redis_uri) as redis:
+        requests, stop = OperatorRequests(RedisClient(redis)), Stop()
+        await operator_requests.pause(RedisClient(redis), "ada")
+        await requests.refresh()
+        with capture_logs() as logged:
+            waiting = asyncio.create_task(requests.wait_until_resumed(stop))
+            await asyncio.sleep(0)
+            if is_resumed:
+                requests.pause = None
+            stop.request()
+            await waiting
+    assert [event["event"] for event in logged] == events
 
 
 async def test_requests_for_runs_add_up_and_are_taken_once(redis_uri: str) -> None:
