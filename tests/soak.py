@@ -4,6 +4,9 @@ Two producers, two collectors and two mankelis run, with a steady trickle of cha
 and one random fault after another. After the last fault, everything must be imported within a bounded time, the store
 must equal SISU, and every invariant must hold for all that happened; otherwise the exit code is 1. The seed decides
 which faults come; the exact moment of each depends on the machine.
+
+With `--sisu` only SISU fails, for up to 15 seconds at a time: it refuses, hangs, lies and comes back. Then, beside all
+invariants, no process may have ended: nothing but time heals such a fault.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,6 +31,8 @@ SERVICES = ("PERSON", "ORGANISATION", "ENROLMENT", "PLAN", "COUNTRY")
 BOUND_SECONDS = 120.0
 _TRICKLE_SECONDS = 0.3
 _PAUSE_SECONDS = 1.0
+Choose = Callable[[], tuple[str, Callable[[], None]]]
+"""Chooses a fault: returns its description, and a function that injects and ends it."""
 
 
 def main() -> int:
@@ -34,6 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--sisu", action="store_true", help="faults of SISU only, which must not end a process")
     options = parser.parse_args()
     _say(f"seed {options.seed}, {options.seconds:g} s; servers: {servers.choose().description}")
     with ExitStack() as stack:
@@ -41,9 +48,17 @@ def main() -> int:
         rng = random.Random(options.seed)
         rig.history.rejected = frozenset(rng.sample(rig.ids("PERSON"), 3) + rng.sample(rig.ids("PLAN"), 1))
         chaos = Chaos(rig, rng)
-        _inject_faults(rig, chaos, options.seconds, options.seed)
+        choose = chaos.choose_sisu_fault if options.sisu else chaos.choose_fault
+        _inject_faults(rig, choose, options.seconds, options.seed)
         try:
-            _end_faults_and_wait(rig, chaos)
+            _end_faults_and_wait(rig)
+            if options.sisu:
+                ended = {
+                    name: program.outcomes[-1].code for name, program in chaos.programs.items() if program.outcomes
+                }
+                assert not ended, f"processes ended, with these exit codes: {ended}"
+            chaos.stop_producers()
+            rig.record_completion()
         except AssertionError as error:
             _say(f"FAILED: {error}")
             for name, program in chaos.programs.items():
@@ -68,7 +83,7 @@ def _make_rig(stack: ExitStack) -> FaultRig:
     )
 
 
-def _inject_faults(rig: FaultRig, chaos: Chaos, seconds: float, seed: int) -> None:
+def _inject_faults(rig: FaultRig, choose: Choose, seconds: float, seed: int) -> None:
     """Inject one fault after another, with a trickle of changes at SISU."""
     started_seconds = time.monotonic()
     over = threading.Event()
@@ -83,7 +98,7 @@ def _inject_faults(rig: FaultRig, chaos: Chaos, seconds: float, seed: int) -> No
     changes.start()
     pauses = random.Random(f"{seed}/pauses")
     while time.monotonic() - started_seconds < seconds:
-        description, fault = chaos.choose_fault()
+        description, fault = choose()
         _say(f"{time.monotonic() - started_seconds:6.1f} s  {description}")
         fault()
         over.wait(pauses.uniform(0, _PAUSE_SECONDS))
@@ -91,9 +106,9 @@ def _inject_faults(rig: FaultRig, chaos: Chaos, seconds: float, seed: int) -> No
     changes.join()
 
 
-def _end_faults_and_wait(rig: FaultRig, chaos: Chaos) -> None:
-    """End the faults, wait until everything is imported, and stop the producers."""
-    for proxy in (rig.nats_proxy, rig.redis_proxy):
+def _end_faults_and_wait(rig: FaultRig) -> None:
+    """End the faults, and wait until everything is imported."""
+    for proxy in (rig.nats_proxy, rig.redis_proxy, rig.sisu_proxy):
         proxy.lose_reply(b"", 0)
         proxy.switch(Mode.PASS)
     rig.end_faults()
@@ -111,8 +126,6 @@ def _end_faults_and_wait(rig: FaultRig, chaos: Chaos) -> None:
         )
 
     wait_until(imported, "everything is imported", BOUND_SECONDS)
-    chaos.stop_producers()
-    rig.record_completion()
 
 
 def _evaluate(history: History, chaos: Chaos, seed: int) -> int:

@@ -197,6 +197,7 @@ def test_a_dead_letter_is_sent_again_when_its_cause_is_gone(running_system: Runn
     strict.close()
     running_system.start_mankeli()
     version = json.loads(running_system.sisu.expected("PERSON")[changed][1])
+    version["metadata"]["modificationOrdinal"] = running_system.sisu.greatest_ordinal("PERSON") + 1
     running_system.sisu.put("PERSON", version)
     outcome = importer(running_system, "dead-letters", "retry", "--service", "PERSON", "--wait", "--json")
     assert outcome.code == 0, outcome.output

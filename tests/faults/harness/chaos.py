@@ -7,8 +7,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import redis
+
 from demo.servers.processes import Server
 from demo.sisu.simulator import FaultKind
+from shared.model import keys
 from tests.faults.harness.rig import FaultRig
 from tests.faults.harness.supervisor import KillableProcess, Supervised
 from tests.faults.test_lost_replies import SCRIPTS, script_digest
@@ -33,17 +36,22 @@ COLLECTOR_CRASH_POINTS = [
     "before-fail",
     "after-fail",
 ]
+# Without INVALID_UTF8, for which an entity rightly becomes a dead letter: tests/faults/test_sisu_faults.py.
 SISU_FAULTS: list[dict[str, Any]] = [
     {"kind": "status", "status": 500},
     {"kind": "status", "status": 503, "retry_after": 1},
     {"kind": "status", "status": 429, "retry_after": 0},
-    {"kind": "status", "status": 404},
+    {"kind": "status", "status": 429, "retry_after": 86400},
+    {"kind": "status", "status": 503, "retry_after": "Wed, 21 Oct 2026 07:28:00 +9999999999999"},
+    *({"kind": "status", "status": status} for status in (302, 401, 403, 404, 408, 421, 423, 425)),
+    *({"kind": str(FaultKind.IDLE_PAGE), "ordinal": ordinal} for ordinal in (None, 0, 1)),
     *(
         {"kind": str(kind)}
         for kind in FaultKind
-        if kind not in (FaultKind.STATUS, FaultKind.DRIP, FaultKind.GRAPHQL_ERRORS)
+        if kind not in (FaultKind.STATUS, FaultKind.IDLE_PAGE, FaultKind.GRAPHQL_ERRORS, FaultKind.INVALID_UTF8)
     ),
 ]
+STATUS_KEYS = (keys.RUN, keys.RUNS, keys.SERVICES, keys.PROCESSES, keys.RUN_REQUESTS, keys.RETRY_REQUESTS)
 
 
 class Chaos:
@@ -97,11 +105,17 @@ class Chaos:
             (5, self._network),
             (4, self._lost_reply),
             (6, self._sisu),
+            (3, self._foreign_ledger),
+            (1, self._foreign_status),
             (4, self._feedback_repeated),
             (1, self._silent_mankeli),
         ]
         weights, makers = zip(*kinds, strict=True)
         return self._rng.choices(makers, weights)[0]()
+
+    def choose_sisu_fault(self) -> tuple[str, Callable[[], None]]:
+        """Choose a fault of SISU that lasts for some seconds; otherwise as `choose_fault`."""
+        return self._rng.choices([self._sisu_persistently, self._sisu, self._sisu_unreachable], [6, 3, 2])[0]()
 
     # --- the faults: each returns its description and a function, as choose_fault does ------------------------------
 
@@ -216,6 +230,59 @@ class Chaos:
 
         return f"SISU: {details} {times} times", arm
 
+    def _sisu_persistently(self) -> tuple[str, Callable[[], None]]:
+        details = self._rng.choice(SISU_FAULTS)
+        service = self._rng.choice([None, None, *(service for service in self._rig.services if service.api.is_export)])
+        seconds = self._rng.uniform(0.5, 15)
+
+        def arm() -> None:
+            fault = self._rig.sisu.fault(times=None, service=service and service.name, **details)
+            self._rig.sleep_during_fault(seconds)
+            fault.release()
+
+        return f"SISU: {details} for {service.name if service else 'all services'} for {seconds:.1f} s", arm
+
+    def _sisu_unreachable(self) -> tuple[str, Callable[[], None]]:
+        mode = self._rng.choice([Mode.REFUSE, Mode.RESET, Mode.HALF_OPEN, Mode.SLOW])
+        seconds = self._rng.uniform(0.5, 10)
+
+        def switch() -> None:
+            self._rig.sisu_proxy.switch(mode, delay_seconds=0.003)
+            self._rig.sleep_during_fault(seconds)
+            self._rig.sisu_proxy.switch(Mode.PASS)
+
+        return f"the network to SISU: {mode} for {seconds:.1f} s", switch
+
+    def _foreign_ledger(self) -> tuple[str, Callable[[], None]]:
+        service, seconds = self._rng.choice(self._rig.services), self._rng.uniform(0.1, 2)
+        ledger = keys.ServiceKeys(service.key)
+
+        def replace() -> None:
+            with redis.Redis(port=self._rig.redis.port) as client:
+                self._rig.mark_data_loss()
+                with client.pipeline() as transaction:
+                    transaction.delete(ledger.chunks)
+                    transaction.xadd(ledger.chunks, {"foreign": "1"})
+                    transaction.execute()
+                self._rig.sleep_during_fault(seconds)
+                self._rig.mark_data_loss()
+                client.delete(
+                    ledger.execution, ledger.scheduled, ledger.updated, ledger.failed, ledger.chunks, ledger.errors
+                )
+
+        return f"another program uses {ledger.chunks} for {seconds:.1f} s", replace
+
+    def _foreign_status(self) -> tuple[str, Callable[[], None]]:
+        def replace() -> None:
+            with redis.Redis(port=self._rig.redis.port) as client:
+                for key in STATUS_KEYS:
+                    client.delete(key)
+                    client.xadd(key, {"foreign": "1"})
+                self._rig.sleep_during_fault(1.0)
+                client.delete(*STATUS_KEYS)
+
+        return "another program uses the keys of the status for a second", replace
+
     def _feedback_repeated(self) -> tuple[str, Callable[[], None]]:
         count, seed = self._rng.randint(5, 60), self._rng.getrandbits(32)
 
@@ -238,7 +305,7 @@ class Chaos:
 
     def _proxy(self) -> tuple[str, TcpProxy]:
         rig = self._rig
-        return self._rng.choice([("NATS", rig.nats_proxy), ("Redis", rig.redis_proxy)])
+        return self._rng.choice([("NATS", rig.nats_proxy), ("Redis", rig.redis_proxy), ("SISU", rig.sisu_proxy)])
 
     def _server(self, name: str) -> Server:
         return self._rig.nats if name == "nats" else self._rig.redis

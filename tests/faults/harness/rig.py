@@ -74,6 +74,9 @@ class FaultRig:
             self.redis_proxy = stack.enter_context(TcpProxy(redis.port))
             self.variables["NATS_URI"] = f"nats://127.0.0.1:{self.nats_proxy.port}"
             self.variables["REDIS_URI"] = f"redis://127.0.0.1:{self.redis_proxy.port}/0"
+            self.sisu_proxy = stack.enter_context(TcpProxy(self.sisu.port))
+            for name in ("SIS_API_URL", "KORI_PUBLIC_API_URL"):
+                self.variables[name] = self.variables[name].replace(f":{self.sisu.port}", f":{self.sisu_proxy.port}")
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
