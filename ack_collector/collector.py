@@ -85,6 +85,8 @@ class Collector:
                     await self._finish(message, feedback, await self._fail(feedback, feedback.error_text))
         except BaseException:
             # Redis is unavailable, or the process must end: another collector need not wait until ack_wait expires.
+            # Unsubscribe first, or the messages would be delivered to this collector again, which processes no more.
+            await self._subscription.close()
             for message in messages:
                 await message.nak()
             raise
