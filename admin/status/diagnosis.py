@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from admin.status.queues import Consumer
 from admin.status.snapshot import Diagnosis, Snapshot
 from admin.text import pluralize
-from shared.model.records import BatchState, ProducerState
+from shared.model.records import BatchState, ProducerState, RunRecord
 
 STALLED_SECONDS = 5.0
 """A batch in which nothing settles for longer is diagnosed."""
@@ -83,8 +83,10 @@ def _between_batches(snapshot: Snapshot, state: ProducerState, timezone: ZoneInf
 def _after_run(snapshot: Snapshot, when: str) -> Diagnosis | None:
     """Return why the last run was incomplete; None where it was not, or was only interrupted."""
     last = snapshot.runs[0] if snapshot.runs else None
-    if last is None or last.complete is not False:
+    if last is None:
         return None
+    if last.complete is not False:
+        return _sisu_behind(last)
     # A failure explains what was skipped after it.
     unsettled = [
         outcome
@@ -99,6 +101,20 @@ def _after_run(snapshot: Snapshot, when: str) -> Diagnosis | None:
         f"The last run was incomplete: {pluralize(len(unsettled), 'service')} not settled{when}.",
         unsettled[0].reason or "",
     )
+
+
+def _sisu_behind(run: RunRecord) -> Diagnosis | None:
+    """Return for which service SISU has less than was imported, if there is one."""
+    for outcome in run.outcomes:
+        if outcome.sisu_behind_at is not None:
+            service, ordinal = outcome.service, outcome.sisu_behind_at
+            return Diagnosis(
+                code="sisu_behind",
+                healthy=True,
+                message=f"SISU has nothing of {service} after {ordinal}, and our ordinal is {outcome.ordinal}.",
+                hint=f"If SISU was restored from a backup: importer rewind {service} --to {ordinal}",
+            )
+    return None
 
 
 def _diagnose_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState) -> Diagnosis:

@@ -18,6 +18,8 @@ class ServiceTotals:
     chunks: int = 0
     batches: int = 0
     dead_letters: int = 0
+    sisu_behind_at: int | None = None
+    """SISU's greatest ordinal, if it is before ours."""
     started_seconds: float = field(default_factory=time.monotonic)
 
     def add(self, result: BatchResult, ordinal: int) -> None:
@@ -35,6 +37,7 @@ class ServiceTotals:
             result=result,
             reason=reason,
             ordinal=self.ordinal,
+            sisu_behind_at=self.sisu_behind_at,
             entities=self.entities,
             batches=self.batches,
             chunks=self.chunks,

@@ -117,6 +117,7 @@ class ServiceImporter:
         fetching = self._prefetcher.next_batch(service, totals.ordinal, attempts)
         batch = await self._checkpoint.run_interruptible(fetching)
         self._conditions.record_response(service)
+        totals.sisu_behind_at = batch.behind
         if batch.behind is not None:
             self._observer.sisu_behind(batch.since, batch.behind)
         if batch.has_more:

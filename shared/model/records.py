@@ -37,6 +37,8 @@ class ServiceOutcome(Record, kw_only=True):
     batches: int = 0
     chunks: int = 0
     dead_letters: int = 0
+    sisu_behind_at: int | None = None
+    """SISU's greatest ordinal, if it is before ours: SISU was restored from a backup, or a replica lags behind."""
     seconds: float = 0.0
     ended_at: Timestamp
 

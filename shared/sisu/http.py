@@ -93,6 +93,12 @@ def root_cause(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
 
 
+def proxy_error(reason: str) -> TransientError:
+    """Return the error of an attempt that a proxy failed; `reason` has nothing of the proxy's address or password."""
+    text = f"the proxy of the environment (HTTPS_PROXY, HTTP_PROXY) failed: {reason}"
+    return TransientError(text, final_error=SisuConnectionError, kind="connection")
+
+
 def no_response_error(error: requests.exceptions.RequestException, timeout_seconds: float) -> TransientError:
     """Return the error of an attempt without a response: of a ReadTimeout or a ConnectionError of requests."""
     if isinstance(error, requests.exceptions.ReadTimeout):
@@ -100,8 +106,7 @@ def no_response_error(error: requests.exceptions.RequestException, timeout_secon
             f"no response within {timeout_seconds:g} s", final_error=SisuNoResponseError, kind="timeout"
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        reason = f"the proxy of the environment (HTTPS_PROXY, HTTP_PROXY) failed: {root_cause(error)}"
-        return TransientError(reason, final_error=SisuConnectionError, kind="connection")
+        return proxy_error(root_cause(error))
     # A connection that broke before a response may have broken because of the request itself.
     was_made = any(isinstance(cause, ProtocolError) for cause in error.args)
     if was_made:

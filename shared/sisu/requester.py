@@ -21,7 +21,7 @@ from shared.model.errors import (
 from shared.model.services import Api, Service
 from shared.runtime import tls_errors
 from shared.sisu.attempt import Attempt, Stage
-from shared.sisu.http import TransientError, no_response_error, read_body, retry_after_seconds, root_cause
+from shared.sisu.http import TransientError, no_response_error, proxy_error, read_body, retry_after_seconds, root_cause
 from shared.sisu.session import NoAuth, Sessions, authentication
 
 RETRY_AFTER_MAX_SECONDS = 15 * 60.0
@@ -115,6 +115,8 @@ class Requester:
             raise self._tls_error(error, request.service) from error
         except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as error:
             raise no_response_error(error, timeout_seconds) from error
+        except requests.exceptions.InvalidProxyURL as error:
+            raise proxy_error("its address cannot be parsed") from error
         except ImporterError:
             raise
         # Headers that cannot be parsed raise ValueError, numbers in them OverflowError, and there may be others.
@@ -147,6 +149,8 @@ class Requester:
             raise SisuUnauthorizedError(service.name, reason)
         if status == requests.codes.forbidden:
             raise ServiceForbiddenError(f"{where} returned 403: these credentials may not read {service.path}")
+        if status == requests.codes.proxy_authentication_required:
+            raise proxy_error("407 Proxy Authentication Required")
         if status in _TRANSIENT_STATUSES or status >= requests.codes.internal_server_error:
             requested = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
             if requested is not None and requested > RETRY_AFTER_MAX_SECONDS:

@@ -202,6 +202,17 @@ def test_an_incomplete_run_is_reported_with_the_reason() -> None:
     assert diagnosis.message.startswith("The last run was incomplete: 3 services not settled")
 
 
+def test_a_sisu_that_was_restored_is_reported_with_the_remedy() -> None:
+    """Between two runs the diagnosis names the service for which SISU has less than was imported."""
+    run = run_with(("PLAN", "settled"), ("PERSON", "settled"), complete=True)
+    run.outcomes[1].ordinal, run.outcomes[1].sisu_behind_at = 5, 4
+    diagnosis = diagnosis_of(snapshot("idle", runs=[run]))
+    assert (diagnosis.code, diagnosis.healthy) == ("sisu_behind", True)
+    assert diagnosis.message == "SISU has nothing of PERSON after 4, and our ordinal is 5."
+    assert diagnosis.hint
+    assert "importer rewind PERSON --to 4" in diagnosis.hint
+
+
 @pytest.mark.parametrize(
     ("state", "code"),
     [
