@@ -56,11 +56,15 @@ class RunHistoryStore:
         return history
 
     async def append(self, run: RunRecord) -> None:
-        """Put an ended run at the head of the list. Services that had nothing new are left out of it.
+        """Put an ended run at the head of the list. Services that had nothing new, and nothing to say, are left out.
 
         Repeated after a lost reply it may be there twice; readers take one of each id.
         """
-        run.outcomes = [outcome for outcome in run.outcomes if outcome.entities or outcome.result != "settled"]
+        run.outcomes = [
+            outcome
+            for outcome in run.outcomes
+            if outcome.entities or outcome.result != "settled" or outcome.sisu_behind_at is not None
+        ]
 
         def queue(pipeline: Pipeline) -> None:
             pipeline.lpush(keys.RUNS, encode(run))

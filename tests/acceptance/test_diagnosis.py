@@ -101,3 +101,15 @@ def test_a_quiet_installation_is_well(running_system: RunningSystem) -> None:
     producer.wait_for('"next_run_scheduled"')
     assert_diagnosis(running_system, "idle", "the next run starts at")
     assert run("admin", "why", **running_system.variables).code == 0
+
+
+def test_sisu_was_restored_from_a_backup(running_system: RunningSystem) -> None:
+    """SISU has less than was imported: that is said with the remedy, and the exit code stays 0."""
+    running_system.start_mankeli()
+    assert run("producer", "--once", **running_system.variables | {"SERVICES": "PERSON"}).code == 0
+    running_system.sisu.fault("idle_page", service="PERSON", times=None, ordinal=3)
+    running_system.start_producer(SERVICES="PERSON")
+    assert_diagnosis(running_system, "sisu_behind", "SISU has nothing of PERSON after 3")
+    outcome = run("admin", "why", **running_system.variables)
+    assert outcome.code == 0
+    assert "importer rewind PERSON --to 3" in outcome.output
