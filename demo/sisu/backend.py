@@ -180,7 +180,7 @@ class SisuBackend:
         body = entity if isinstance(entity, bytes) else orjson.dumps(entity)
         try:
             head = msgspec.json.decode(body, type=_Head)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             if entity_id is None:
                 raise ValueError(f"the entity has no id that can be read: {error}") from error
             head = _Head()

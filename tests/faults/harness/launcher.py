@@ -127,6 +127,11 @@ def _jump_on_signal(seconds: float) -> None:
         def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
             return real_datetime.fromtimestamp(real_time() + offset(), tz)
 
+    # msgspec decodes times into the real class only, so the records are defined with that, and tell the time with this.
+    from shared.model import dead_letter, records  # noqa: PLC0415
+
+    for module in (dead_letter, records):
+        module.datetime = Jumping  # type: ignore[misc]
     time.time = lambda: real_time() + offset()
     time.time_ns = lambda: int((real_time() + offset()) * 1_000_000_000)
     dt.datetime = Jumping  # type: ignore[misc]

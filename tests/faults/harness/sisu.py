@@ -58,5 +58,5 @@ def _head(body: bytes) -> _Head:
     """Return the head of an entity; the digest of one that cannot be read is its id."""
     try:
         return msgspec.json.decode(body, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Head(id=entity_id(Entity(body)))
