@@ -61,8 +61,8 @@ def test_an_operator_inspects_and_controls_the_import(installation: RestrictedUs
     assert json.loads(succeed(installation, "plan", "STUDY_LEVEL", "--json"))["entities"]
     assert json.loads(succeed(installation, "plan", "PERSON", "--since", "0", "--json"))["complete"]
 
-    succeed(installation, "pause", "--reason", "permissions")
-    wait_until(lambda: "permissions" in importer(installation, "why").output, "the pause is shown")
+    succeed(installation, "pause", "--reason", "a test of permissions")
+    wait_until(lambda: "a test of permissions" in importer(installation, "why").output, "the pause is shown")
     ordinal = installation.sisu.greatest_ordinal("PERSON")
     rewound: dict[str, Any] = json.loads(succeed(installation, "rewind", "PERSON", "--to", "5", "--json"))
     assert (rewound["fromOrdinal"], rewound["toOrdinal"]) == (ordinal, 5)

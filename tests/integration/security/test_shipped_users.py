@@ -52,6 +52,7 @@ def import_output(restricted_users: RestrictedUsers, tmp_path: Path) -> Iterator
 def test_a_complete_import_needs_no_more(import_output: str) -> None:
     """With these permissions everything is imported, including splits and dead letters, and no access is denied."""
     assert "permissions violation" not in import_output.lower()
+    assert "refused" not in import_output
     assert "denied" not in import_output
     assert "purge_failed" not in import_output
     assert '"dead_letters_published"' in import_output
