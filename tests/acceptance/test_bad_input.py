@@ -1,4 +1,4 @@
-"""Both programs as an operator meets them when something is wrong: one clear line, the right exit code, no secret."""
+"""Both programs with invalid input or unavailable servers: one clear line, the right exit code, no secret."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,11 +16,11 @@ PRODUCER, COLLECTOR = ("producer", "--once"), ("ack_collector",)
 BOTH = pytest.mark.parametrize("program", [PRODUCER, COLLECTOR], ids=["producer", "ack_collector"])
 SECRET = "s3cret-t0ken"
 QUICK_SECONDS = 15.0
-"""For a start of Python and what it takes to be refused, on a busy machine."""
+"""Enough for a start and a rejection on a busy machine."""
 
 
 def variables(**others: str) -> dict[str, str]:
-    """Return what both programs need, with addresses where nobody is asked, and `others`."""
+    """Return the settings that both programs need, with addresses that are not connected to, and `others`."""
     needed = {
         "NATS_URI": "nats://127.0.0.1:1",
         "REDIS_URI": "redis://127.0.0.1:1",
@@ -33,8 +33,8 @@ def variables(**others: str) -> dict[str, str]:
     return needed | others
 
 
-def last_word(outcome: Outcome, code: int) -> str:
-    """Return the reason that the program gives at its end; it has the exit code, and nothing went wrong on the way."""
+def reason_of(outcome: Outcome, code: int) -> str:
+    """Return the reason in the last log line of a program that ended with this exit code and no other error."""
     assert outcome.code == code, outcome.output
     assert "Traceback" not in outcome.output
     assert SECRET not in outcome.output
@@ -46,9 +46,9 @@ def last_word(outcome: Outcome, code: int) -> str:
 
 
 @BOTH
-def test_every_wrong_setting_is_named_in_one_message(program: tuple[str, ...]) -> None:
-    """All mistakes are told at once, by the names of the variables, with exit code 2 and no traceback."""
-    wrong = {
+def test_every_invalid_setting_is_reported_in_one_message(program: tuple[str, ...]) -> None:
+    """All mistakes are reported at once, by the names of the variables, with exit code 2 and no traceback."""
+    invalid = {
         "NATS_URI": f"nats://importer:{SECRET}@host:port",
         "REDIS_URI": f"http://:{SECRET}@host",
         "NATS_REPLICAS": "many",
@@ -73,8 +73,8 @@ def test_every_wrong_setting_is_named_in_one_message(program: tuple[str, ...]) -
         "CRON": "hourly",
         "TIMEZONE": "Helsinki",
     }
-    expected = wrong | (only_of_producer if program == PRODUCER else {})
-    outcome = run(*program, **(wrong | only_of_producer))
+    expected = invalid | (only_of_producer if program == PRODUCER else {})
+    outcome = run(*program, **(invalid | only_of_producer))
     assert outcome.code == 2
     for name in expected:
         assert outcome.output.count(f"  {name}") == 1, name
@@ -86,8 +86,8 @@ def test_every_wrong_setting_is_named_in_one_message(program: tuple[str, ...]) -
 
 
 @BOTH
-def test_an_empty_environment_is_told(program: tuple[str, ...]) -> None:
-    """Started without any variable, a program says which ones it needs."""
+def test_an_empty_environment_is_reported(program: tuple[str, ...]) -> None:
+    """A program that starts without any variable reports the required ones."""
     outcome = run(*program)
     assert outcome.code == 2
     missing = ["NATS_URI", "REDIS_URI"] + (["SIS_API_URL"] if program == PRODUCER else [])
@@ -97,16 +97,16 @@ def test_an_empty_environment_is_told(program: tuple[str, ...]) -> None:
     assert "Traceback" not in outcome.output
 
 
-def test_an_unknown_service_is_named() -> None:
-    """A subset with a service that the table does not have is refused before anything is asked for."""
+def test_an_unknown_service_is_reported() -> None:
+    """A subset with a service that the table does not have is rejected before any connection is made."""
     outcome = run(*PRODUCER, **variables(SERVICES="PERSON,PERSONS"))
     assert outcome.code == 2
     assert "SERVICES: unknown: PERSONS" in outcome.output
 
 
 @BOTH
-def test_a_wrong_table_is_told(program: tuple[str, ...], tmp_path: Path) -> None:
-    """What is wrong in SERVICES_FILE is told with the file's name."""
+def test_an_invalid_table_is_reported(program: tuple[str, ...], tmp_path: Path) -> None:
+    """An error in SERVICES_FILE is reported with the file's name."""
     table = tmp_path / "services.toml"
     table.write_text('[[service]]\nname = "PERSON"\n')
     outcome = run(*program, **variables(SERVICES_FILE=str(table)))
@@ -117,7 +117,7 @@ def test_a_wrong_table_is_told(program: tuple[str, ...], tmp_path: Path) -> None
 
 @BOTH
 @pytest.mark.parametrize(
-    ("demanded", "credentials", "token"),
+    ("authorization", "credentials", "token"),
     [
         ("token: right", "", {"NATS_TOKEN": SECRET}),
         ("token: right", "", {}),
@@ -125,19 +125,19 @@ def test_a_wrong_table_is_told(program: tuple[str, ...], tmp_path: Path) -> None
     ],
     ids=["wrong token", "no token", "wrong password"],
 )
-def test_refused_by_nats(
+def test_credentials_that_nats_rejects_are_reported(
     redis_uri: str,
     make_nats: MakeServer,
     program: tuple[str, ...],
-    demanded: str,
+    authorization: str,
     credentials: str,
     token: dict[str, str],
 ) -> None:
-    """Wrong credentials for NATS end a program at once, naming its address and the variables to look at."""
-    port = make_nats(config=f"authorization {{ {demanded} }}").port
+    """Wrong credentials for NATS end a program at once, with the address and the variables to check."""
+    port = make_nats(config=f"authorization {{ {authorization} }}").port
     uri = f"nats://{credentials}127.0.0.1:{port}"
     outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **token))
-    reason = last_word(outcome, 2)
+    reason = reason_of(outcome, 2)
     assert reason.startswith(f"NATS at 127.0.0.1:{port} rejected the credentials: check NATS_TOKEN")
     assert outcome.seconds < QUICK_SECONDS
 
@@ -146,78 +146,84 @@ def test_refused_by_nats(
 @pytest.mark.parametrize(
     "credentials", [f":{SECRET}@", f"importer:{SECRET}@", ""], ids=["wrong", "unknown user", "none"]
 )
-def test_refused_by_redis(make_redis: MakeServer, program: tuple[str, ...], credentials: str) -> None:
-    """A wrong or missing password for Redis ends a program at once, naming the variable to look at."""
+def test_credentials_that_redis_rejects_are_reported(
+    make_redis: MakeServer, program: tuple[str, ...], credentials: str
+) -> None:
+    """A wrong or missing password for Redis ends a program at once, with the variable to check."""
     port = make_redis(config="requirepass right").port
     outcome = run(*program, **variables(REDIS_URI=f"redis://{credentials}127.0.0.1:{port}/0"))
-    reason = last_word(outcome, 2)
+    reason = reason_of(outcome, 2)
     assert reason.startswith("Redis denied the first contact with 127.0.0.1:")
     assert "check REDIS_URI" in reason
     assert outcome.seconds < QUICK_SECONDS
 
 
 @BOTH
-def test_a_stream_that_is_configured_otherwise(make_nats: MakeServer, redis_uri: str, program: tuple[str, ...]) -> None:
-    """A stream that another table of services made stops a program, with the difference."""
+def test_a_stream_that_is_configured_differently_is_reported(
+    make_nats: MakeServer, redis_uri: str, program: tuple[str, ...]
+) -> None:
+    """A stream that was created with other settings ends a program, with the difference."""
     server = make_nats()
     with ProcessUnderTest("ack_collector", **variables(NATS_URI=server.uri, REDIS_URI=redis_uri)) as first:
         first.wait_for('"started"')
     outcome = run(*program, **variables(NATS_URI=server.uri, REDIS_URI=redis_uri, NATS_REPLICAS="3"))
-    reason = last_word(outcome, 2)
+    reason = reason_of(outcome, 2)
     assert "the NATS stream IMPORTER is not configured as required: num_replicas is 1, must be 3" in reason
 
 
 class Unreachable:
-    """Programs whose dependencies are not there. They all wait at the same time, or it would take minutes."""
+    """Programs whose dependencies are not running. All of them wait at the same time, to save minutes."""
 
     def __init__(self, stack: ExitStack, nats: Server, redis: Server, port: int) -> None:
         self.port = port
-        there = {"NATS_URI": nats.uri, "REDIS_URI": redis.uri}
+        running = {"NATS_URI": nats.uri, "REDIS_URI": redis.uri}
         nowhere = f"127.0.0.1:{port}"
         cases = {
-            "nats": there | {"NATS_URI": f"nats://importer:{SECRET}@{nowhere}"},
-            "redis": there | {"REDIS_URI": f"redis://:{SECRET}@{nowhere}"},
-            "sisu": there | {"SIS_API_URL": f"http://{nowhere}", "SERVICES": "PERSON,PLAN", "PROXY_TOKEN": SECRET},
+            "nats": running | {"NATS_URI": f"nats://importer:{SECRET}@{nowhere}"},
+            "redis": running | {"REDIS_URI": f"redis://:{SECRET}@{nowhere}"},
+            "sisu": running | {"SIS_API_URL": f"http://{nowhere}", "SERVICES": "PERSON,PLAN", "PROXY_TOKEN": SECRET},
         }
         self._programs = {
-            (program, what): stack.enter_context(ProcessUnderTest(*program, **variables(**addresses)))
-            for what, addresses in cases.items()
+            (program, dependency): stack.enter_context(ProcessUnderTest(*program, **variables(**addresses)))
+            for dependency, addresses in cases.items()
             for program in (PRODUCER, COLLECTOR)
-            if (program, what) != (COLLECTOR, "sisu")
+            if (program, dependency) != (COLLECTOR, "sisu")
         }
 
-    def outcome(self, program: tuple[str, ...], what: str) -> Outcome:
-        return self._programs[program, what].outcome(90)
+    def outcome(self, program: tuple[str, ...], dependency: str) -> Outcome:
+        """Return the outcome of a program without this dependency."""
+        return self._programs[program, dependency].outcome(90)
 
 
 @pytest.fixture(scope="module")
 def unreachable() -> Iterator[Unreachable]:
+    """Start all programs whose dependencies are not running."""
     with ExitStack() as stack:
-        # Of their own: these programs outlast one test, and other tests empty the common servers.
+        # Separate servers: these programs outlive one test, and other tests empty the shared servers.
         nats, redis = (stack.enter_context(make()) for make in (servers.choose().nats, servers.choose().redis))
         yield Unreachable(stack, nats, redis, free_port())
 
 
 @BOTH
-def test_nats_is_not_there(unreachable: Unreachable, program: tuple[str, ...]) -> None:
-    """Without NATS a program gives up after half a minute, and can be started again."""
+def test_an_unreachable_nats_is_reported(unreachable: Unreachable, program: tuple[str, ...]) -> None:
+    """Without NATS a program ends after half a minute, with the exit code for a restart."""
     outcome = unreachable.outcome(program, "nats")
-    assert f"NATS at 127.0.0.1:{unreachable.port} cannot be reached: Connection refused" in last_word(outcome, 3)
+    assert f"NATS at 127.0.0.1:{unreachable.port} cannot be reached: Connection refused" in reason_of(outcome, 3)
     assert 25 < outcome.seconds < 60
 
 
 @BOTH
-def test_redis_is_not_there(unreachable: Unreachable, program: tuple[str, ...]) -> None:
-    """Without Redis a program gives up after some seconds, and can be started again."""
+def test_an_unreachable_redis_is_reported(unreachable: Unreachable, program: tuple[str, ...]) -> None:
+    """Without Redis a program ends after some seconds, with the exit code for a restart."""
     outcome = unreachable.outcome(program, "redis")
-    reason = last_word(outcome, 3)
+    reason = reason_of(outcome, 3)
     assert reason.startswith("Redis is unavailable (the first contact with 127.0.0.1:")
     assert f"127.0.0.1:{unreachable.port}" in reason
     assert 1 < outcome.seconds < 60
 
 
-def test_sisu_is_not_there(unreachable: Unreachable) -> None:
-    """Without SISU a run is incomplete: one line says where nobody answers, and no other service is tried there."""
+def test_an_unreachable_sisu_is_reported(unreachable: Unreachable) -> None:
+    """Without SISU a run is incomplete: one line names the address, and no other service is tried there."""
     outcome = unreachable.outcome(PRODUCER, "sisu")
     assert outcome.code == 1, outcome.output
     (failed,) = [event for event in outcome.events if event["event"] == "service_failed"]
@@ -230,7 +236,7 @@ def test_sisu_is_not_there(unreachable: Unreachable) -> None:
     assert outcome.seconds < 80
 
 
-def test_refused_by_sisu(nats_uri: str, redis_uri: str) -> None:
+def test_credentials_that_sisu_rejects_are_reported(nats_uri: str, redis_uri: str) -> None:
     """A 401 fails every service with these credentials after one request, with the reason for each."""
     with SisuSimulator(size=100, credentials=Credentials(token="right")) as sisu:
         addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
@@ -243,8 +249,8 @@ def test_refused_by_sisu(nats_uri: str, redis_uri: str) -> None:
         assert SECRET not in outcome.output
 
 
-def test_forbidden_by_sisu(nats_uri: str, redis_uri: str) -> None:
-    """A 403 is loud, and no obstacle for the rest, where it was never otherwise: what may be read is complete."""
+def test_a_service_that_sisu_forbids_is_reported(nats_uri: str, redis_uri: str) -> None:
+    """A 403 for a service without an earlier success is logged as an error, and the run is complete without it."""
     with SisuSimulator(size=100, forbidden=["PERSON"]) as sisu:
         addresses = {"NATS_URI": nats_uri, "REDIS_URI": redis_uri, "SIS_API_URL": sisu.uri}
         outcome = run(*PRODUCER, **variables(**addresses, SERVICES="PERSON"))
@@ -255,8 +261,8 @@ def test_forbidden_by_sisu(nats_uri: str, redis_uri: str) -> None:
         assert len(sisu.requests) == 1
 
 
-def test_an_unknown_argument_is_told() -> None:
-    """A mistyped argument is not ignored."""
+def test_an_unknown_argument_is_reported() -> None:
+    """A mistyped argument is reported and not ignored."""
     outcome = run("producer", "--twice", **variables())
     assert outcome.code == 2
     assert "unrecognized arguments: --twice" in outcome.output

@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, and while its processes are killed."""
+"""The demo as a new user runs it, and while its processes are killed."""
 
 import json
 import os
@@ -18,7 +18,7 @@ LOG = ROOT / ".demo" / "log"
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """`make demo`, without make."""
+    """Start the demo like `make demo`."""
     LOG.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("NATS_URI", "REDIS_URI", "DEMO")}
     with (tmp_path / "output").open("w") as output:
@@ -34,7 +34,7 @@ def demo(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def services_finished() -> int:
-    """How many services the producers have reported as finished."""
+    """Return the number of services that the producers have reported as finished."""
     lines = LOG.read_text(errors="replace").splitlines() if LOG.exists() else []
     return sum('"service_finished"' in line for line in lines)
 
@@ -47,7 +47,7 @@ def descendants(pid: int) -> dict[int, list[str]]:
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             commands[int(folder.name)] = (folder / "cmdline").read_text().split("\0")
         except (OSError, IndexError):
-            continue  # it has ended meanwhile
+            continue  # the process has ended meanwhile
 
     def is_below(process: int) -> bool:
         while process in parents:
@@ -60,19 +60,18 @@ def descendants(pid: int) -> dict[int, list[str]]:
 
 
 def kill_one(demo: "subprocess.Popen[str]", module: str) -> None:
-    """Kill one process of the demo that runs `module`, once there is one."""
+    """Kill a process of the demo that runs `module`, as soon as there is one."""
 
     def find() -> int | None:
-        found = (pid for pid, command in descendants(demo.pid).items() if module in command)
-        return next(found, None)
+        return next((pid for pid, command in descendants(demo.pid).items() if module in command), None)
 
     os.kill(wait_until(find, f"a process of {module}"), signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes to kill in /proc")
 @pytest.mark.timeout(240)
-def test_killing_any_process_does_not_change_the_verdict(demo: "subprocess.Popen[str]") -> None:
-    """The demo's verdict stays the same when its producer, a collector and a mankeli are killed on the way."""
+def test_killing_any_process_does_not_change_the_result(demo: "subprocess.Popen[str]") -> None:
+    """The demo succeeds even if its producer, a collector and a mankeli are killed during the import."""
     for finished, module in ((1, "producer"), (4, "ack_collector"), (8, "demo.mankeli"), (12, "producer")):
         wait_until(lambda finished=finished: services_finished() >= finished, f"{finished} services", 90)
         kill_one(demo, module)
@@ -80,12 +79,12 @@ def test_killing_any_process_does_not_change_the_verdict(demo: "subprocess.Popen
     output = demo.output.read_text()  # type: ignore[attr-defined]
     assert "the store holds what SISU serves" in output
     exits = [line for line in LOG.read_text(errors="replace").splitlines() if "SIGKILL" in line]
-    assert len(exits) == 3, "supervisord saw the producer die twice and a collector once"
+    assert len(exits) == 3, "supervisord reports that the producer was killed twice and a collector once"
 
 
 @pytest.mark.timeout(120)
-def test_the_demo_imports_everything_and_says_so(demo: "subprocess.Popen[str]") -> None:
-    """The demo imports all 26 services, with every ordinal where it belongs, and ends with exit code 0."""
+def test_the_demo_imports_everything(demo: "subprocess.Popen[str]") -> None:
+    """The demo imports all entities of the 26 services without dead letters, and ends with exit code 0."""
     assert demo.wait(110) == 0, demo.output.read_text()  # type: ignore[attr-defined]
     finished = [
         json.loads(line) for line in LOG.read_text(errors="replace").splitlines() if '"service_finished"' in line

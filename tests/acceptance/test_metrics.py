@@ -1,4 +1,4 @@
-"""What Prometheus finds at both processes: every series that an alert looks for, from the first moment on."""
+"""The metrics of both processes for Prometheus: every series that an alert uses exists from the start."""
 
 import re
 
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 20
 
 
 def scrape(program: ProcessUnderTest) -> dict[str, float]:
-    """Series → value, of a program that serves them."""
+    """Return the value of each series that a program serves."""
     program.wait_for('"http_listening"')
     port = re.findall(r'"port": (\d+), "event": "http_listening"', program.output)[0]
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS).text
@@ -20,8 +20,8 @@ def scrape(program: ProcessUnderTest) -> dict[str, float]:
     return {series: float(value) for series, _, value in lines}
 
 
-def test_what_is_alerted_on_is_there_before_it_happens(running_system: RunningSystem) -> None:
-    """A counter that is born with its first count shows no increase, so the first one would raise no alert."""
+def test_the_series_of_alerts_exist_before_their_first_event(running_system: RunningSystem) -> None:
+    """The counters of alerts start at 0, since one that appears with its first count would show no increase."""
     producer = running_system.start_producer(SERVICES="PERSON,PLAN")
     producer.wait_for('"run_started"')
     series = scrape(producer)
@@ -34,13 +34,13 @@ def test_what_is_alerted_on_is_there_before_it_happens(running_system: RunningSy
     assert series['importer_feedback_total{result="SETTLED"}'] == 0
 
 
-def test_a_collector_tells_whether_it_is_heard(running_system: RunningSystem) -> None:
-    """1 once the consumer has answered it, before any mankeli has reported anything."""
-    wait_until(lambda: scrape(running_system.collector)["importer_feedback_consumer_up"] == 1, "it is heard")
+def test_a_collector_reports_that_its_consumer_is_up(running_system: RunningSystem) -> None:
+    """The metric is 1 once the consumer has responded, before any mankeli has reported anything."""
+    wait_until(lambda: scrape(running_system.collector)["importer_feedback_consumer_up"] == 1, "the consumer is up")
 
 
-def test_a_new_producer_knows_when_all_was_imported_last(running_system: RunningSystem) -> None:
-    """The age of a service's last success outlives the process that had it, so its alert does, too."""
+def test_a_new_producer_restores_the_time_of_the_last_success(running_system: RunningSystem) -> None:
+    """The time of a service's last success survives a restart of the producer, and so does its alert."""
     running_system.start_mankeli()
     assert running_system.import_once(SERVICES="PERSON").code == 0
     running_system.redis.set("IMPORTER_PAUSED", '{"by":"ada","at":"2026-01-01T00:00:00Z"}')
@@ -52,10 +52,10 @@ def test_a_new_producer_knows_when_all_was_imported_last(running_system: Running
     assert f'{name}{{service="PLAN"}}' not in series
 
 
-def test_histograms_have_what_succeeded(running_system: RunningSystem) -> None:
-    """An attempt at SISU that failed, and a batch that was given up, are no measure of how long one takes."""
-    bad = list(running_system.sisu.expected("PERSON"))
-    running_system.start_mankeli(*(word for entity in bad[:3] for word in ("--fail-id", entity)))
+def test_histograms_only_count_successes(running_system: RunningSystem) -> None:
+    """A failed attempt at SISU and a failed batch are not counted in the histograms of durations."""
+    rejected = list(running_system.sisu.expected("PERSON"))[:3]
+    running_system.start_mankeli(*(argument for entity in rejected for argument in ("--fail-id", entity)))
     running_system.sisu.fault("status", service="PERSON", status=500, times=1)
     producer = running_system.start_producer(SERVICES="PERSON", DEAD_LETTER_LIMIT="0")
     producer.wait_for('"run_finished"')

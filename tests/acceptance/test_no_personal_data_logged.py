@@ -1,4 +1,4 @@
-"""A whole import in which much goes wrong, both programs at LOG_LEVEL=DEBUG: what they write names nobody."""
+"""The logs of a complete import with many faults, at LOG_LEVEL=DEBUG, contain no personal data and no secret."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ REJECTED = 3
 
 
 def run_import(sisu: SisuSimulator, nats_uri: str, redis_uri: str, folder: Path) -> tuple[Outcome, Outcome]:
-    """One run of the producer and the collector with a mankeli that rejects some persons: their outcomes."""
+    """Run the producer once with a collector and a mankeli that rejects some persons; return both outcomes."""
     rejected = list(sisu.expected("PERSON"))[:REJECTED]
     to_nats_and_redis = {"NATS_URI": nats_uri, "NATS_TOKEN": SECRETS["NATS"], "REDIS_URI": redis_uri}
-    ours = to_nats_and_redis | {
+    settings = to_nats_and_redis | {
         "SIS_API_URL": sisu.uri,
         "KORI_PUBLIC_API_URL": sisu.kori_public_uri,
         "PROXY_TOKEN": SECRETS["SISU"],
@@ -28,21 +28,21 @@ def run_import(sisu: SisuSimulator, nats_uri: str, redis_uri: str, folder: Path)
         "PORT": "0",
         "COLLECTOR_PORT": "0",
     }
-    told = [argument for entity_id in rejected for argument in ("--fail-id", entity_id)]
+    arguments = [argument for entity_id in rejected for argument in ("--fail-id", entity_id)]
     with (
-        ProcessUnderTest("ack_collector", **ours) as collector,
-        ProcessUnderTest("demo.mankeli", "--db", str(folder / "store.db"), *told, **to_nats_and_redis) as mankeli,
+        ProcessUnderTest("ack_collector", **settings) as collector,
+        ProcessUnderTest("demo.mankeli", "--db", str(folder / "store.db"), *arguments, **to_nats_and_redis) as mankeli,
     ):
         collector.wait_for('"started"')
         mankeli.wait_for("ready")
-        with ProcessUnderTest("producer", "--once", **ours) as producer:
+        with ProcessUnderTest("producer", "--once", **settings) as producer:
             produced = producer.outcome()
         collector.terminate()
         return produced, collector.outcome()
 
 
 async def send_garbage(nats_uri: str) -> None:
-    """Put on the collectors' subject what is not feedback, with what could be somebody's data in each place."""
+    """Send invalid feedback to the collectors, with text that could be personal data in each field."""
     fields = {"status": "OK", "executionHash": "9f" * 12, "chunkId": "0", "channel": "ORI_PERSON_CHANNEL", "amount": 1}
     client = await nats.connect(nats_uri, token=SECRETS["NATS"], allow_reconnect=False)
     for data in (GARBAGE, json.dumps(GARBAGE), *(json.dumps(fields | {name: GARBAGE}) for name in fields)):
@@ -51,7 +51,7 @@ async def send_garbage(nats_uri: str) -> None:
 
 
 async def make_streams(nats_uri: str, redis_uri: str) -> None:
-    """Have the streams there before anything is put on them, as after an earlier start."""
+    """Create the streams before anything is published, as after an earlier start."""
     variables = {"NATS_URI": nats_uri, "NATS_TOKEN": SECRETS["NATS"], "REDIS_URI": redis_uri, "COLLECTOR_PORT": "0"}
     with ProcessUnderTest("ack_collector", **variables) as collector:
         collector.wait_for('"started"')
@@ -59,10 +59,10 @@ async def make_streams(nats_uri: str, redis_uri: str) -> None:
         assert collector.outcome().code == 0
 
 
-async def test_nothing_that_is_written_names_a_person_or_a_secret(
+async def test_no_log_contains_personal_data_or_a_secret(
     make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path
 ) -> None:
-    """Rejected entities, corrupted answers, refused feedback: the logs tell of them, and not what was in them."""
+    """Rejected entities, corrupted responses and invalid feedback are logged without their content."""
     nats_uri = make_nats(config=f"authorization {{ token: {SECRETS['NATS']} }}").uri
     redis_port = make_redis(config=f"requirepass {SECRETS['Redis']}").port
     redis_uri = f"redis://:{SECRETS['Redis']}@127.0.0.1:{redis_port}/0"
@@ -74,7 +74,7 @@ async def test_nothing_that_is_written_names_a_person_or_a_secret(
         produced, collected = run_import(sisu, nats_uri, redis_uri, tmp_path)
         secrets = personal_data(sisu) | set(SECRETS.values()) | {ERROR_TEXT, GARBAGE}
 
-    # All of it happened, and was logged in full.
+    # All of these faults occurred, and were logged.
     assert (produced.code, collected.code) == (1, 0), produced.output
     by_producer = [event["event"] for event in produced.events]
     by_collector = [event["event"] for event in collected.events]
@@ -87,5 +87,5 @@ async def test_nothing_that_is_written_names_a_person_or_a_secret(
 
     outputs = [produced.output, collected.output]
     assert len(secrets) > 2000
-    assert leaks([*outputs, f'"error": "{ERROR_TEXT} on somebody"'], secrets) == {ERROR_TEXT}, "leaks would be found"
+    assert leaks([*outputs, f'"error": "{ERROR_TEXT} on a person"'], secrets) == {ERROR_TEXT}, "leaks would be detected"
     assert leaks(outputs, secrets) == set()

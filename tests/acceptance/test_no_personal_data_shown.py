@@ -1,4 +1,4 @@
-"""What a producer and a collector show to anybody, and `importer` to operators: dead letters are counted, not named."""
+"""The public pages of both processes and the output of `importer`: dead letters are counted, without their entities."""
 
 import json
 import re
@@ -22,13 +22,13 @@ from tests.support.waiting import wait_until
 BAD_STUDENT, LARGE_STUDENT = "014567891", "014567892"
 """Ids that are student numbers: one is rejected, the other is too large for a message."""
 MAX_PAYLOAD_BYTES = 64 * 1024
-ANYBODY = ("/metrics", "/healthz", "/readyz")
-"""What each process shows to whoever asks."""
+PUBLIC_PATHS = ("/metrics", "/healthz", "/readyz")
+"""The paths that each process serves without a token."""
 TIMEOUT_SECONDS = 20
 
 
 def add_students(sisu: SisuSimulator, twin: SisuSimulator) -> None:
-    """Two more persons, with ordinals that are right: those that a twin of this SISU gives to its next entities."""
+    """Add two persons with the right ordinals: those that a twin of this SISU assigns to its next entities."""
     person = json.loads(next(iter(sisu.expected("PERSON").values()))[1])
     for number, more in ((BAD_STUDENT, {}), (LARGE_STUDENT, {"text": "x" * MAX_PAYLOAD_BYTES})):
         metadata = person["metadata"] | {"modificationOrdinal": twin.put("PERSON", {"id": number})}
@@ -36,8 +36,8 @@ def add_students(sisu: SisuSimulator, twin: SisuSimulator) -> None:
         assert sisu.put("PERSON", student) == metadata["modificationOrdinal"]
 
 
-class Shown:
-    """A producer and a collector that have made a run and go on, and all that they show to anybody."""
+class PublicOutput:
+    """A producer and a collector that have finished a run and continue, and everything that they show publicly."""
 
     def __init__(self, stack: ExitStack, sisu: SisuSimulator, nats_uri: str, redis_uri: str, folder: Path) -> None:
         to_nats_and_redis = {"NATS_URI": nats_uri, "NATS_TOKEN": SECRETS["NATS"], "REDIS_URI": redis_uri}
@@ -55,82 +55,90 @@ class Shown:
         self.redis = stack.enter_context(redis.Redis.from_url(redis_uri, decode_responses=True))
         self.collector = stack.enter_context(ProcessUnderTest("ack_collector", **self.variables))
         self.collector.wait_for('"started"')
-        told = ("--db", str(folder / "store.db"), "--fail-id", BAD_STUDENT)
-        stack.enter_context(ProcessUnderTest("demo.mankeli", *told, **to_nats_and_redis)).wait_for("ready")
+        arguments = ("--db", str(folder / "store.db"), "--fail-id", BAD_STUDENT)
+        stack.enter_context(ProcessUnderTest("demo.mankeli", *arguments, **to_nats_and_redis)).wait_for("ready")
         self.producer = stack.enter_context(ProcessUnderTest("producer", **self.variables))
         self.producer.wait_for('"run_finished"')
 
-    def ask(
-        self, path: str, body: object = None, *, of: ProcessUnderTest | None = None, **headers: str
+    def request(
+        self, path: str, body: object = None, *, program: ProcessUnderTest | None = None, **headers: str
     ) -> requests.Response:
-        """GET, or POST a body: from the producer, or another program."""
-        program = of or self.producer
+        """Return the response to a GET, or to a POST of a body, of the producer or another program."""
+        program = program or self.producer
         [port] = re.findall(r'"port": (\d+), "event": "http_listening"', program.output)
         method = "GET" if body is None else "POST"
         return requests.request(
             method, f"http://127.0.0.1:{port}{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS, stream=True
         )
 
-    def seen(self) -> dict[str, str]:
-        """Return what is visible without the token and what commands print, by source, once the producer is idle."""
-        wait_until(lambda: self.ask("/api/status").json()["diagnosis"]["code"] == "idle", "it is idle")
+    def read(self) -> dict[str, str]:
+        """Return the public pages and the output of commands, by source, once the producer is idle."""
+        wait_until(lambda: self.request("/api/status").json()["diagnosis"]["code"] == "idle", "it is idle")
         pages = [
             ("producer", self.producer, path)
-            for path in (*ANYBODY, "/", "/static/page.js", "/static/page.css", "/api/status")
+            for path in (
+                *PUBLIC_PATHS,
+                "/",
+                "/static/page.js",
+                "/static/actions.js",
+                "/static/elements.js",
+                "/static/page.css",
+                "/api/status",
+            )
         ]
-        pages += [("collector", self.collector, path) for path in ANYBODY]
-        seen = {}
+        pages += [("collector", self.collector, path) for path in PUBLIC_PATHS]
+        texts = {}
         for name, program, path in pages:
-            with self.ask(path, of=program) as answer:
-                assert answer.status_code == 200, (name, path, answer.text)
-                seen[name + path] = f"{answer.headers}\n{answer.text}"
-        with self.ask("/api/events") as answer:
-            lines = answer.iter_lines(decode_unicode=True)
-            seen["event"] = next(line for line in lines if line.startswith("data: "))
+            with self.request(path, program=program) as response:
+                assert response.status_code == 200, (name, path, response.text)
+                texts[name + path] = f"{response.headers}\n{response.text}"
+        with self.request("/api/events") as response:
+            lines = response.iter_lines(decode_unicode=True)
+            texts["event"] = next(line for line in lines if line.startswith("data: "))
         for command in ("status", "why", "check"):
             outcome = run("admin", command, "--json", **self.variables)
             assert outcome.code == 0, outcome.output
-            seen[command] = outcome.output
-        return seen
+            texts[command] = outcome.output
+        return texts
 
     def retry(self, subjects: list[str]) -> list[RetryRequest]:
-        """Have dead letters sent again, as an operator does, and wait for what comes of it."""
-        answer = self.ask("/api/dead-letters/retry", {"subjects": subjects}, token=SECRETS["page"])
-        assert (answer.status_code, answer.text) == (200, '{"ok":true}')
+        """Retry dead letters, as an operator does, and return the outcomes."""
+        response = self.request("/api/dead-letters/retry", {"subjects": subjects}, token=SECRETS["page"])
+        assert (response.status_code, response.text) == (200, '{"ok":true}')
 
         def outcomes() -> list[RetryRequest]:
             notes = [decode(RetryRequest, text) for text in self.redis.hgetall(keys.RETRY_REQUESTS).values()]
             return [note for note in notes if note and note.outcome]
 
-        return wait_until(lambda: found if len(found := outcomes()) == len(subjects) else None, "all are dealt with")
+        return wait_until(lambda: notes if len(notes := outcomes()) == len(subjects) else None, "all are processed")
 
 
 def count_of(metrics: str, reason: str) -> float:
-    """Dead letters of this kind, as the producer counts them."""
+    """Return the number of dead letters for this reason, as the producer counts them."""
     name = "importer_dead_letters_total"
     return sum(float(count) for count in re.findall(rf'^{name}{{reason="{reason}",.*}} (\S+)$', metrics, re.MULTILINE))
 
 
-def assert_all_is_told_but_names(seen: dict[str, str], secrets: set[str], kept: tuple[int, int]) -> None:
-    """Assert that the dead letters of each kind are counted, `kept` of them, and that nothing names their entities."""
-    assert (count_of(seen["producer/metrics"], "rejected"), count_of(seen["producer/metrics"], "too large")) == kept
+def assert_counted_without_names(texts: dict[str, str], secrets: set[str], kept: tuple[int, int]) -> None:
+    """Assert that dead letters are counted, `kept` of each kind, and that nothing identifies their entities."""
+    assert (count_of(texts["producer/metrics"], "rejected"), count_of(texts["producer/metrics"], "too large")) == kept
     for snapshot in (
-        seen["producer/api/status"].partition("\n")[2],
-        seen["event"].removeprefix("data: "),
-        seen["status"],
+        texts["producer/api/status"].partition("\n")[2],
+        texts["event"].removeprefix("data: "),
+        texts["status"],
     ):
         assert [service["deadLetters"] for service in json.loads(snapshot)["services"] if service["deadLetters"]] == [2]
-    assert "importer_feedback_total" in seen["collector/metrics"]
-    assert json.loads(seen["why"])["code"] == "idle"
-    assert {finding["result"] for finding in json.loads(seen["check"])} == {"ok"}
-    for where, text in seen.items():
-        assert leaks([text], secrets) == set(), where
+    assert "importer_feedback_total" in texts["collector/metrics"]
+    assert json.loads(texts["why"])["code"] == "idle"
+    assert {finding["result"] for finding in json.loads(texts["check"])} == {"ok"}
+    for source, text in texts.items():
+        assert leaks([text], secrets) == set(), source
 
 
-def test_nothing_that_is_shown_names_a_person_or_a_secret(
+def test_no_output_contains_personal_data_or_a_secret(
     make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path
 ) -> None:
-    """Pages, API, metrics and commands count dead letters; whose they are, and why, only the token opens."""
+    """Pages, API, metrics and commands only count dead letters; their ids and errors require the token."""
     nats_uri = make_nats(config=f"max_payload: {MAX_PAYLOAD_BYTES}\nauthorization {{ token: {SECRETS['NATS']} }}").uri
     redis_port = make_redis(config=f"requirepass {SECRETS['Redis']}").port
     redis_uri = f"redis://:{SECRETS['Redis']}@127.0.0.1:{redis_port}/0"
@@ -139,28 +147,33 @@ def test_nothing_that_is_shown_names_a_person_or_a_secret(
         sisu = stack.enter_context(SisuSimulator(size=300, credentials=credentials))
         add_students(sisu, SisuSimulator(size=300))
         secrets = personal_data(sisu) | set(SECRETS.values()) | {ERROR_TEXT}
-        shown = Shown(stack, sisu, nats_uri, redis_uri, tmp_path)
-        assert_all_is_told_but_names(shown.seen(), secrets, (1, 1))
+        output = PublicOutput(stack, sisu, nats_uri, redis_uri, tmp_path)
+        assert_counted_without_names(output.read(), secrets, (1, 1))
 
-        refused = [shown.ask(path) for path in ("/api/dead-letters", "/api/dead-letters/show?subject=x")]
-        assert [answer.status_code for answer in refused] == [401, 401]
-        opened = shown.ask("/api/dead-letters", token=SECRETS["page"])
-        assert leaks([opened.text], secrets) == {BAD_STUDENT, LARGE_STUDENT, ERROR_TEXT}, "leaks would be found"
+        unauthorized = [output.request(path) for path in ("/api/dead-letters", "/api/dead-letters/show?subject=x")]
+        assert [response.status_code for response in unauthorized] == [401, 401]
+        authorized = output.request("/api/dead-letters", token=SECRETS["page"])
+        assert leaks([authorized.text], secrets) == {BAD_STUDENT, LARGE_STUDENT, ERROR_TEXT}, "leaks would be detected"
 
-        notes = shown.retry([letter["subject"] for letter in opened.json()["deadLetters"]])
+        notes = output.retry([dead_letter["subject"] for dead_letter in authorized.json()["deadLetters"]])
         assert [note.outcome for note in notes] == ["rejected", "rejected"]
-        assert_all_is_told_but_names(shown.seen(), secrets, (2, 2))
-        for program in (shown.producer, shown.collector):
+        assert_counted_without_names(output.read(), secrets, (2, 2))
+        for program in (output.producer, output.collector):
             program.terminate()
             assert program.outcome().code == 0
-        outputs = [shown.producer.output, shown.collector.output, *map(encode, notes), *(each.text for each in refused)]
-        assert shown.producer.output.count('"dead_letter_retried"') == 2
+        outputs = [
+            output.producer.output,
+            output.collector.output,
+            *map(encode, notes),
+            *(each.text for each in unauthorized),
+        ]
+        assert output.producer.output.count('"dead_letter_retried"') == 2
         assert leaks(outputs, secrets) == set()
 
 
 @pytest.mark.parametrize(("command", "code"), [("status", 3), ("check", 1)])
-def test_what_cannot_be_reached_is_told_without_its_secrets(command: str, code: int) -> None:
-    """Nobody is at any of the addresses: the commands say so, and not with which password they would have come."""
+def test_unreachable_servers_are_reported_without_secrets(command: str, code: int) -> None:
+    """Commands report unreachable servers without the credentials in their addresses."""
     nowhere = f"127.0.0.1:{free_port()}"
     outcome = run(
         "admin",

@@ -1,4 +1,4 @@
-"""A producer's parts for one batch after another on real servers, and what settles their chunks at once."""
+"""A batch importer on real servers, and a settler that settles its chunks at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,22 +34,22 @@ ENTITY = orjson.dumps({"id": "hy-hlo-1", "documentState": "ACTIVE", "n": "x" * 1
 
 
 class Settler:
-    """A mankeli and a collector in one: every chunk that comes is settled at once."""
+    """A mankeli and a collector in one: it settles every chunk at once."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.verdicts: list[str] = []
+        self.replies: list[str] = []
 
-    async def take(self, message: Msg) -> None:
-        """Settle the chunk in a message."""
+    async def settle(self, message: Msg) -> None:
+        """Settle the chunk of this message."""
         chunk = msgspec.json.decode(message.data)
         size = len(chunk["entities"])
-        self.verdicts.append(await settle_one(self._ledger, chunk["executionHash"], chunk["chunkId"], size))
+        self.replies.append(await settle_one(self._ledger, chunk["executionHash"], chunk["chunkId"], size))
 
 
 @dataclass
-class BatchHarness:
-    """A producer's parts on real servers, with a settler on other connections."""
+class ImporterHarness:
+    """A batch importer on real servers, with a settler on other connections."""
 
     importer: BatchImporter
     ledger: Ledger
@@ -57,33 +57,34 @@ class BatchHarness:
     redis: Redis
     settler: Settler
 
-    async def scripts_run(self) -> int:
-        """So many times the server was asked to run a script, by anybody."""
+    async def count_script_calls(self) -> int:
+        """Return how often the server was asked to run a script, by any client."""
         statistics = await self.redis.info("commandstats")
         return int(statistics.get("cmdstat_evalsha", {}).get("calls", 0))
 
     async def import_next(self, since: int, entity: bytes = ENTITY, number: int = ENTITIES) -> None:
-        """Import a batch of this many entities."""
+        """Import a batch of this number of entities from this ordinal."""
         batch = Batch(PERSON, since, since + number, has_more=True, entities=[Entity(entity)] * number)
         await self.importer.import_batch(batch, self.ledger)
 
 
 @asynccontextmanager
-async def at_work(nats_uri: str, redis_uri: str) -> AsyncIterator[BatchHarness]:
-    """Yield a batch importer on these servers, whose every chunk is settled at once."""
+async def running_importer(nats_uri: str, redis_uri: str) -> AsyncIterator[ImporterHarness]:
+    """Connect a batch importer whose progress listener is subscribed."""
     async with AsyncExitStack() as stack:
-        broker, others = [await stack.enter_async_context(connected(nats_uri)) for _ in range(2)]
+        broker, other_broker = [await stack.enter_async_context(connected(nats_uri)) for _ in range(2)]
         redis, other_redis = [await stack.enter_async_context(connect(redis_uri)) for _ in range(2)]
         settler = Settler(Ledger(Scripts(RedisClient(other_redis)), PERSON.key))
-        await others.client.subscribe(PERSON.channel, cb=settler.take)
-        await others.client.flush()
-        wakeup = ProgressListener(ProgressChannels(RedisClient(redis), [ServiceKeys(PERSON.key).progress]))
-        listening = asyncio.create_task(wakeup.listen())
+        await other_broker.client.subscribe(PERSON.channel, cb=settler.settle)
+        await other_broker.client.flush()
+        listener = ProgressListener(ProgressChannels(RedisClient(redis), [ServiceKeys(PERSON.key).progress]))
+        listening = asyncio.create_task(listener.listen())
         stack.callback(listening.cancel)
-        await wait_until_async(lambda: _is_heard(other_redis), "the wake-up listens")
-        importer = BatchImporter(Publisher(broker), wakeup, ExecutionLimits(60, 6, None), max_chunk_size=100)
-        yield BatchHarness(importer, Ledger(Scripts(RedisClient(redis)), PERSON.key), broker, other_redis, settler)
+        await wait_until_async(lambda: _is_subscribed(other_redis), "the progress listener is subscribed")
+        importer = BatchImporter(Publisher(broker), listener, ExecutionLimits(60, 6, None), max_chunk_size=100)
+        yield ImporterHarness(importer, Ledger(Scripts(RedisClient(redis)), PERSON.key), broker, other_redis, settler)
 
 
-async def _is_heard(redis: Redis) -> bool:
-    return bool(await redis.pubsub_numsub(ServiceKeys(PERSON.key).progress) == [(ServiceKeys(PERSON.key).progress, 1)])
+async def _is_subscribed(redis: Redis) -> bool:
+    channel = ServiceKeys(PERSON.key).progress
+    return bool(await redis.pubsub_numsub(channel) == [(channel, 1)])

@@ -1,4 +1,4 @@
-"""`importer check` finds the rights that are missing, by looking only."""
+"""`importer check` finds the permissions that are missing, by read-only probes."""
 
 import json
 import re
@@ -34,17 +34,19 @@ FILE = "deploy/file"
 
 
 def check(restricted_users: RestrictedUsers, user: str, **variables: str) -> tuple[Outcome, dict[str, dict[str, str]]]:
-    """Run it as this user; its findings by their subjects."""
-    services = {"SERVICES": "PERSON,PLAN"}
-    outcome = run("admin", "check", "--json", **restricted_users.variables(user) | services | variables)
+    """Run `importer check` as this user; return the outcome and the findings by subject."""
+    settings = restricted_users.variables(user) | {"SERVICES": "PERSON,PLAN"} | variables
+    outcome = run("admin", "check", "--json", **settings)
     return outcome, {finding["subject"]: finding for finding in json.loads(outcome.output)}
 
 
 def rules(missing: MissingPermissions) -> set[str]:
+    """Return the missing permissions as rules of a users file."""
     return {permission.rule for permission in missing.permissions}
 
 
 async def missing_in_nats(uri: str, user: str) -> MissingPermissions:
+    """Return the permissions that this user is missing in NATS."""
     connection = await OperatorConnection.connect(settings_for(as_user(uri, user)))
     try:
         return await probe_nats(connection, SERVICES)
@@ -53,45 +55,46 @@ async def missing_in_nats(uri: str, user: str) -> MissingPermissions:
 
 
 async def missing_in_redis(uri: str) -> MissingPermissions:
+    """Return the permissions that the user of this address is missing in Redis."""
     async with connect_to_redis(uri) as client:
         missing, other = await probe_redis(RedisClient(client), SERVICES)
     assert other is None
     return missing
 
 
-def test_the_producers_user_has_all_rights(restricted_users: RestrictedUsers) -> None:
-    """With the shipped rights, and the producer's settings, nothing is missing; nor do streams have to be there."""
-    outcome, found = check(restricted_users, "producer")
+def test_the_producers_user_has_all_permissions(restricted_users: RestrictedUsers) -> None:
+    """With the shipped permissions and the producer's settings nothing is missing, even before any stream exists."""
+    outcome, findings = check(restricted_users, "producer")
     assert outcome.code == 0, outcome.output
-    assert {found[f"permissions in {server}"]["result"] for server in ("Redis", "NATS")} == {"ok"}
+    assert {findings[f"permissions in {server}"]["result"] for server in ("Redis", "NATS")} == {"ok"}
 
 
-def test_an_operator_is_warned_and_not_refused(restricted_users: RestrictedUsers) -> None:
-    """An operator may not publish chunks, nor hear progress: that is said, and no error."""
-    outcome, found = check(restricted_users, "operator")
+def test_missing_permissions_of_an_operator_are_a_warning(restricted_users: RestrictedUsers) -> None:
+    """An operator may neither publish chunks nor subscribe to progress, which is a warning and not an error."""
+    outcome, findings = check(restricted_users, "operator")
     assert outcome.code == 0, outcome.output
-    for server, right in (("Redis", "~CURRENT_EXECUTION_HASH"), ("NATS", "publish ORI_PERSON_CHANNEL")):
-        warning = found[f"permissions in {server}"]
-        assert (warning["result"], right in warning["text"]) == ("warning", True)
+    for server, permission in (("Redis", "~CURRENT_EXECUTION_HASH"), ("NATS", "publish ORI_PERSON_CHANNEL")):
+        warning = findings[f"permissions in {server}"]
+        assert (warning["result"], permission in warning["text"]) == ("warning", True)
         assert "enough for an operator" in warning["text"]
         assert "docs/operations/permissions.md" in warning["text"]
 
 
-def test_another_process_rights_are_an_error(restricted_users: RestrictedUsers) -> None:
-    """With a collector's users neither the producer nor `importer` can work; it is said what is missing, and soon."""
-    outcome, found = check(restricted_users, "ack_collector")
+def test_the_permissions_of_another_process_are_an_error(restricted_users: RestrictedUsers) -> None:
+    """With the collector's users neither the producer nor `importer` can work, and what is missing is reported."""
+    outcome, findings = check(restricted_users, "ack_collector")
     assert outcome.code == 1
-    assert found["Redis"]["result"] == "warning"
-    assert "lacks +multi," in found["permissions in Redis"]["text"]
+    assert findings["Redis"]["result"] == "warning"
+    assert "lacks +multi," in findings["permissions in Redis"]["text"]
     assert (
         "lacks subscribe _INBOX_operator.>, publish $JS.API.CONSUMER.LIST.IMPORTER"
-        in found["permissions in NATS"]["text"]
+        in findings["permissions in NATS"]["text"]
     )
-    assert {found[f"permissions in {server}"]["result"] for server in ("Redis", "NATS")} == {"error"}
+    assert {findings[f"permissions in {server}"]["result"] for server in ("Redis", "NATS")} == {"error"}
 
 
 @pytest.mark.parametrize(
-    ("right", "rule"),
+    ("permission", "rule"),
     [
         ("none of them", None),
         ("&LATEST_PLAN_ORDINAL_PROGRESS", "&LATEST_PLAN_ORDINAL_PROGRESS"),
@@ -102,60 +105,60 @@ def test_another_process_rights_are_an_error(restricted_users: RestrictedUsers) 
         ("~LATEST_PLAN_ORDINAL_CHUNKS", "~LATEST_PLAN_ORDINAL_CHUNKS"),
     ],
 )
-async def test_what_the_producers_user_lacks_in_redis_is_an_error(
-    make_redis: MakeServer, right: str, rule: str | None
+async def test_a_permission_that_the_producer_is_missing_in_redis_is_an_error(
+    make_redis: MakeServer, permission: str, rule: str | None
 ) -> None:
-    """Each kind of right is named as one writes it into the list of users."""
-    users = re.sub(rf" {re.escape(right)}(?= |\n)", "", REDIS_USERS)
+    """Each kind of permission is reported as the rule that belongs into the users file."""
+    users = re.sub(rf" {re.escape(permission)}(?= |\n)", "", REDIS_USERS)
     server = make_redis(config="aclfile $FILES/users.acl", files={"users.acl": users})
     missing = await missing_in_redis(as_user(server.uri, "producer"))
     assert rules(missing) == ({rule} if rule else set())
-    found = make_finding("Redis", missing, FILE)
-    assert found.result == ("error" if rule else "ok")
-    assert (rule or "") in found.text
+    finding = make_finding("Redis", missing, FILE)
+    assert finding.result == ("error" if rule else "ok")
+    assert (rule or "") in finding.text
 
 
 @pytest.mark.parametrize("channel", ["ORI_PERSON_CHANNEL", "OSUVA_PLAN_CHANNEL", "POST_UPDATE", "DEAD_LETTER.>"])
-async def test_what_the_producers_user_lacks_in_nats_is_an_error(make_nats: MakeServer, channel: str) -> None:
-    """A channel that was forgotten, say of a service that is new in the table, is named."""
+async def test_a_channel_that_the_producer_may_not_publish_to_is_an_error(make_nats: MakeServer, channel: str) -> None:
+    """A channel that was forgotten in the users file, such as that of a new service, is reported."""
     server = make_nats(config=NATS_USERS.replace(f'          "{channel}"\n', ""))
     missing = await missing_in_nats(server.uri, "producer")
     assert rules(missing) >= {f"publish {channel.replace('>', 'ORI_PERSON_CHANNEL.>')}"}
     assert make_finding("NATS", missing, FILE).result == "error"
 
 
-async def test_every_right_of_the_producer_in_nats_is_looked_at(make_nats: MakeServer) -> None:
-    """A user who may publish one channel, and nothing else, lacks whatever else the shipped user has."""
+async def test_every_permission_of_the_producer_in_nats_is_probed(make_nats: MakeServer) -> None:
+    """A user who may only publish to one channel is missing all other permissions of the shipped user."""
     shipped = NATS_USERS.partition("user: producer")[2].partition("}\n    {")[0]
-    rest = {rule for rule in re.findall(r'"([A-Z_$][^"]*)"', shipped) if not rule.startswith("ORI_PERSON_CHANNEL")}
+    expected = {rule for rule in re.findall(r'"([A-Z_$][^"]*)"', shipped) if not rule.startswith("ORI_PERSON_CHANNEL")}
     users = '{user: one, password: change-me-one, permissions: {publish: ["ORI_PERSON_CHANNEL"], subscribe: ["none"]}}'
     server = make_nats(config=f"authorization {{ users = [{users}] }}")
-    found = {
+    missing = {
         re.sub(r"^\w+ |(?<=DEAD_LETTER\.).*(?=>)", "", rule) for rule in rules(await missing_in_nats(server.uri, "one"))
     }
-    assert rest - found == {
-        "$JS.API.STREAM.PURGE.IMPORTER",  # it cannot be looked at without danger
-        # Which of two requests makes the collectors' consumer depends on the client; the user has both rights.
+    assert expected - missing == {
+        "$JS.API.STREAM.PURGE.IMPORTER",  # it cannot be probed safely
+        # Which of two requests creates the collectors' consumer depends on the client; the user may make both.
         "$JS.API.CONSUMER.CREATE.IMPORTER_FEEDBACK.ack-collector",
     }
-    assert found <= rest
+    assert missing <= expected
 
 
-async def test_every_right_of_the_producer_in_redis_is_looked_at(make_redis: MakeServer) -> None:
-    """All commands, keys and channels of the shipped user, but a few that others need."""
+async def test_every_permission_of_the_producer_in_redis_is_probed(make_redis: MakeServer) -> None:
+    """All commands, keys and channels of the shipped user are probed, but for a few that the client needs itself."""
     shipped = next(line for line in REDIS_USERS.splitlines() if line.startswith("user producer")).split()
     server = make_redis(config="user nowhere on >change-me-nowhere resetkeys resetchannels +@all")
-    found = rules(await missing_in_redis(as_user(server.uri, "nowhere")))
-    assert found == {word for word in shipped if word[0] in "~&"}
-    # Commands are probed in the forms in which the table has them; the scripts' own are run inside of them.
+    missing = rules(await missing_in_redis(as_user(server.uri, "nowhere")))
+    assert missing == {word for word in shipped if word[0] in "~&"}
+    # Commands are probed in the form in which the table has them; the commands of scripts run inside the scripts.
     commands = {command_rule(command) for each in redis_permissions(SERVICES) for command in each.commands}
-    wanted = {word for word in shipped if word[0] == "+"}
-    assert wanted - commands == {"+@connection", "+incrby", "+unsubscribe"}
-    assert {command_rule(command) for each in producers() for command in each.commands} <= wanted
+    shipped_commands = {word for word in shipped if word[0] == "+"}
+    assert shipped_commands - commands == {"+@connection", "+incrby", "+unsubscribe"}
+    assert {command_rule(command) for each in producers() for command in each.commands} <= shipped_commands
 
 
-async def test_a_redis_that_takes_no_writes_is_an_error(make_redis: MakeServer) -> None:
-    """The same look finds a replica, to which the rights are no obstacle."""
+async def test_a_redis_that_rejects_writes_is_an_error(make_redis: MakeServer) -> None:
+    """The same probe detects a replica, which rejects writes although no permission is missing."""
     server = make_redis(config="replicaof 127.0.0.1 1")
     async with connect_to_redis(server.uri) as client:
         missing, other = await probe_redis(RedisClient(client), SERVICES)
@@ -164,42 +167,43 @@ async def test_a_redis_that_takes_no_writes_is_an_error(make_redis: MakeServer) 
     assert "read only" in other
 
 
-async def test_to_look_changes_nothing(nats_uri: str, redis_uri: str) -> None:
-    """To a user who may everything, no key, message, stream or consumer changes, and nobody hears of it."""
+async def test_a_probe_changes_nothing(nats_uri: str, redis_uri: str) -> None:
+    """A probe by a user with all permissions changes no key, message, stream or consumer, and publishes nothing."""
     with redis.Redis.from_url(redis_uri, decode_responses=True) as client:
         fill(client)
-        before = contents(client)
-        hearing = client.pubsub()
-        hearing.psubscribe("*")
-        wait_until(hearing.get_message, "it is subscribed")
+        keys_before = contents(client)
+        subscriber = client.pubsub()
+        subscriber.psubscribe("*")
+        wait_until(subscriber.get_message, "it is subscribed")
         async with streams_with_messages(nats_uri) as state:
-            as_it_was = await state()
+            streams_before = await state()
             for _ in range(2):
                 assert not (await missing_in_redis(redis_uri)).permissions
                 assert not (await missing_in_nats(nats_uri, "anybody")).permissions
-            assert await state() == as_it_was
-        assert contents(client) == before
+            assert await state() == streams_before
+        assert contents(client) == keys_before
         client.publish("the end", "")
-        assert wait_until(hearing.get_message, "the end is heard")["channel"] == "the end"
-        hearing.close()
+        assert wait_until(subscriber.get_message, "the next message")["channel"] == "the end"
+        subscriber.close()
 
 
 def producers() -> list[RedisPermission]:
+    """Return the permissions in Redis that the producer needs."""
     return [each for each in redis_permissions(SERVICES) if User.PRODUCER in each.users]
 
 
 def contents(client: redis.Redis) -> dict[str, object]:
-    """Every key, with what is in it and for how long."""
+    """Return every key with its content and its time to live."""
     return {key: (client.dump(key), client.pttl(key)) for key in client.scan_iter()}
 
 
 def fill(client: redis.Redis) -> None:
-    """Something in every key that the project has."""
+    """Store something under every key that the project uses."""
     for service in SERVICES:
-        of = keys.ServiceKeys(service.key)
-        client.mset(dict.fromkeys([of.ordinal, of.scheduled, of.updated, of.failed, of.execution], "1"))
-        client.hset(of.chunks, "0", "1")
-        client.hset(of.errors, "f", "text")
+        names = keys.ServiceKeys(service.key)
+        client.mset(dict.fromkeys([names.ordinal, names.scheduled, names.updated, names.failed, names.execution], "1"))
+        client.hset(names.chunks, "0", "1")
+        client.hset(names.errors, "f", "text")
     client.mset(
         dict.fromkeys([keys.CURRENT_EXECUTION_HASH, keys.POST_UPDATE_RUNNING, keys.PRODUCER_LOCK, keys.PAUSED], "x")
         | {keys.RUN: "{}", keys.process("*"): "{}", keys.codebook_cache("*"): "{}"}
@@ -221,8 +225,8 @@ async def streams_with_messages(uri: str) -> AsyncIterator[Any]:
         await ensure_stream(JetStreamApi(client, 5), config)
     await ensure_collector_consumer(JetStreamApi(client, 5))
     await jetstream.add_consumer(keys.CHUNK_STREAM, ConsumerConfig(durable_name="mankeli"))
-    letters = [keys.dead_letter_subject(service.channel, "importer-check") for service in SERVICES]
-    for subject in [*(service.channel for service in SERVICES), keys.POST_UPDATE_SUBJECT, *letters]:
+    dead_letters = [keys.dead_letter_subject(service.channel, "importer-check") for service in SERVICES]
+    for subject in [*(service.channel for service in SERVICES), keys.POST_UPDATE_SUBJECT, *dead_letters]:
         await jetstream.publish(subject, b"{}")
 
     async def state() -> Sequence[object]:

@@ -1,4 +1,4 @@
-"""The API of the page, as anybody may try it: who may do what, and what nobody may."""
+"""The API of the dashboard: which requests are allowed with and without the token, and which never are."""
 
 import json
 
@@ -28,14 +28,14 @@ SECRETS = ("/api/dead-letters", "/api/dead-letters/show?subject=DEAD_LETTER.X.y"
 
 @pytest.fixture
 def address(running_system: RunningSystem) -> str:
-    """Of a producer that stands by, which serves the page like any other."""
-    running_system.redis.set(keys.PRODUCER_LOCK, "of another", ex=600)
+    """Start a producer that stands by, which serves the dashboard like any other, and return its address."""
+    running_system.redis.set(keys.PRODUCER_LOCK, "another producer", ex=600)
     running_system.redis.set("LATEST_PERSON_ORDINAL", "500")
     return start(running_system, EXPLORER_TOKEN=TOKEN)
 
 
 def start(running_system: RunningSystem, **variables: str) -> str:
-    """Start a producer, and answer its address."""
+    """Start a producer, and return its address."""
     producer: ProcessUnderTest = running_system.start_producer(**variables)
     producer.wait_for('"standing_by"')
     [served] = [json.loads(line) for line in producer.output.splitlines() if '"http_listening"' in line]
@@ -48,12 +48,12 @@ def post(url: str, body: object = None, **headers: str) -> requests.Response:
 
 
 def bearer(token: str = TOKEN) -> dict[str, str]:
-    """Return the header of somebody who has a token."""
+    """Return the header that carries a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def state(running_system: RunningSystem) -> dict[str, object]:
-    """All that an action could change."""
+    """Return everything in Redis that an action could change."""
     redis = running_system.redis
     return {
         "ordinal": redis.get("LATEST_PERSON_ORDINAL"),
@@ -64,8 +64,8 @@ def state(running_system: RunningSystem) -> dict[str, object]:
     }
 
 
-def test_nobody_acts_without_the_token(running_system: RunningSystem, address: str) -> None:
-    """No token, a wrong one, one in the address or in a cookie: refused, and nothing has changed."""
+def test_actions_without_the_token_are_unauthorized(running_system: RunningSystem, address: str) -> None:
+    """A request with no token, a wrong one, or one in the address or in a cookie gets 401 and changes nothing."""
     before = state(running_system)
     for path in (*ACTIONS, *SECRETS):
         method = "POST" if path in ACTIONS else "GET"
@@ -76,16 +76,16 @@ def test_nobody_acts_without_the_token(running_system: RunningSystem, address: s
             {"Cookie": f"token={TOKEN}"},
             {"Authorization": TOKEN},
         ):
-            answer = requests.request(method, address + path, headers=headers, timeout=TIMEOUT_SECONDS)
-            assert answer.status_code == 401, (path, headers)
+            response = requests.request(method, address + path, headers=headers, timeout=TIMEOUT_SECONDS)
+            assert response.status_code == 401, (path, headers)
         separator = "&" if "?" in path else "?"
-        answer = requests.request(method, f"{address}{path}{separator}token={TOKEN}", timeout=TIMEOUT_SECONDS)
-        assert answer.status_code == 401, path
+        response = requests.request(method, f"{address}{path}{separator}token={TOKEN}", timeout=TIMEOUT_SECONDS)
+        assert response.status_code == 401, path
     assert state(running_system) == before
 
 
-def test_another_site_cannot_act(running_system: RunningSystem, address: str) -> None:
-    """Not even with the token, which it cannot have; and no browser would let it read or ask with it."""
+def test_cross_site_requests_are_forbidden(running_system: RunningSystem, address: str) -> None:
+    """A request from another site gets 403 even with the token, and browsers are not told to allow one."""
     before = state(running_system)
     for path in ACTIONS:
         for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
@@ -95,26 +95,26 @@ def test_another_site_cannot_act(running_system: RunningSystem, address: str) ->
     assert state(running_system) == before
 
 
-def test_nothing_is_done_by_get(running_system: RunningSystem, address: str) -> None:
-    """Following a link changes nothing, token or not."""
+def test_no_action_is_done_by_get(running_system: RunningSystem, address: str) -> None:
+    """A GET of an action's path, such as by following a link, gets 405 and changes nothing, even with the token."""
     before = state(running_system)
     for path in ACTIONS:
         assert requests.get(address + path, headers=bearer(), timeout=TIMEOUT_SECONDS).status_code == 405, path
     assert state(running_system) == before
 
 
-def test_without_a_configured_token_nothing_can_be_done(running_system: RunningSystem) -> None:
-    """The answer says which variable to set; an empty token opens nothing."""
-    running_system.redis.set(keys.PRODUCER_LOCK, "of another", ex=600)
+def test_without_a_configured_token_all_actions_are_disabled(running_system: RunningSystem) -> None:
+    """The response says which variable to set, and an empty token is not accepted either."""
+    running_system.redis.set(keys.PRODUCER_LOCK, "another producer", ex=600)
     address = start(running_system)
     for headers in ({}, bearer(""), bearer(TOKEN)):
-        answer = post(address + "/api/pause", **headers)
-        assert (answer.status_code, "EXPLORER_TOKEN is not set" in answer.text) == (403, True)
+        response = post(address + "/api/pause", **headers)
+        assert (response.status_code, "EXPLORER_TOKEN is not set" in response.text) == (403, True)
     assert not running_system.redis.exists(keys.PAUSED)
 
 
-def test_the_actions_do_what_they_say(running_system: RunningSystem, address: str) -> None:
-    """With the token in either header, as the page or an older script sends it."""
+def test_each_action_has_its_effect(running_system: RunningSystem, address: str) -> None:
+    """The token is accepted in both headers: that of the dashboard and that of older scripts."""
     assert post(address + "/api/pause", {"reason": "upgrade"}, **bearer()).status_code == 200
     assert json.loads(running_system.redis.get(keys.PAUSED))["reason"] == "upgrade"
     assert post(address + "/api/resume", token=TOKEN).status_code == 200
@@ -132,32 +132,32 @@ def test_the_actions_do_what_they_say(running_system: RunningSystem, address: st
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "words"),
+    ("path", "body", "status", "text"),
     [
-        ("/reset/NOBODY", None, 404, "the table has PERSON"),
+        ("/reset/UNKNOWN", None, 404, "the table has PERSON"),
         ("/api/rewind/PERSON", {"to": 501}, 409, "would skip changes"),
         ("/api/rewind/PERSON", {"to": -5}, 409, "they begin at 0"),
         ("/api/dead-letters/retry", {"subjects": []}, 409, "name dead letters"),
         ("/api/dead-letters/retry", {"subjects": ["DEAD_LETTER.>"]}, 409, "name dead letters"),
         ("/api/rewind/PERSON", {"to": "all"}, 400, "invalid body"),
         ("/api/rewind/PERSON", {"too": 1}, 400, "invalid body"),
-        ("/api/run", {"services": ["NOBODY"]}, 404, "the table has PERSON"),
+        ("/api/run", {"services": ["UNKNOWN"]}, 404, "the table has PERSON"),
         ("/api/rewind-undo", None, 409, "No rewind to undo"),
         ("/api/pause", {"reason": "x" * 70_000}, 413, "must not exceed 65536 bytes"),
     ],
 )
-def test_what_cannot_be_is_told(
-    running_system: RunningSystem, address: str, path: str, body: object, status: int, words: str
+def test_an_invalid_request_is_reported(
+    running_system: RunningSystem, address: str, path: str, body: object, status: int, text: str
 ) -> None:
-    """Each refusal has a status and a sentence, and changes nothing."""
+    """An error response has a status and a message, and the request changes nothing."""
     before = state(running_system)
-    answer = post(address + path, body, **bearer())
-    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    response = post(address + path, body, **bearer())
+    assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
     assert state(running_system) == before
 
 
-def test_no_service_is_rewound_under_a_batch_of_it(running_system: RunningSystem, address: str) -> None:
-    """While a producer settles a batch of a service, that one stays as it is, and others may be rewound."""
+def test_a_service_with_a_batch_in_flight_is_not_rewound(running_system: RunningSystem, address: str) -> None:
+    """While a batch of a service is settled, its ordinal cannot be rewound, and those of other services can."""
     batch = BatchState(
         service="PERSON",
         execution="0" * 24,
@@ -182,46 +182,48 @@ def test_no_service_is_rewound_under_a_batch_of_it(running_system: RunningSystem
     running_system.redis.zadd(keys.PROCESSES, {busy.process_id: now().timestamp() * 1000 + 600_000})
     running_system.redis.set("LATEST_PLAN_ORDINAL", "7")
     for path in ("/reset/PERSON", "/api/rewind/PERSON"):
-        answer = post(address + path, **bearer())
-        assert (answer.status_code, "in flight" in answer.json()["error"]) == (409, True), answer.text
+        response = post(address + path, **bearer())
+        assert (response.status_code, "in flight" in response.json()["error"]) == (409, True), response.text
     assert running_system.redis.get("LATEST_PERSON_ORDINAL") == "500"
     assert post(address + "/reset/PLAN", **bearer()).status_code == 200
     assert not running_system.redis.exists("LATEST_PLAN_ORDINAL")
 
 
-def test_a_body_that_is_no_text_is_refused(address: str) -> None:
-    """Bytes that are no UTF-8 are a mistake of who sent them, and no defect."""
+def test_a_body_that_is_not_text_is_invalid(address: str) -> None:
+    """A body that is not UTF-8 is an error of the client, not a defect."""
     headers = bearer() | {"Content-Type": "application/json"}
-    answer = requests.post(address + "/api/pause", data=b'{"reason":"\xff"}', headers=headers, timeout=TIMEOUT_SECONDS)
-    assert (answer.status_code, answer.json()) == (400, {"error": "invalid body: it is not UTF-8"})
+    response = requests.post(
+        address + "/api/pause", data=b'{"reason":"\xff"}', headers=headers, timeout=TIMEOUT_SECONDS
+    )
+    assert (response.status_code, response.json()) == (400, {"error": "invalid body: it is not UTF-8"})
 
 
-def test_a_form_of_another_page_is_no_json(address: str) -> None:
-    """What a form can send without asking first is refused."""
-    answer = requests.post(address + "/api/pause", data={"reason": "x"}, headers=bearer(), timeout=TIMEOUT_SECONDS)
-    assert answer.status_code == 415
+def test_a_form_of_another_page_is_not_accepted(address: str) -> None:
+    """A content type that a form can send without a preflight request gets 415."""
+    response = requests.post(address + "/api/pause", data={"reason": "x"}, headers=bearer(), timeout=TIMEOUT_SECONDS)
+    assert response.status_code == 415
 
 
-def test_the_status_is_public_and_names_nobody(address: str) -> None:
-    """Versioned JSON for anybody who may reach the port, kept by no cache, framed by no site."""
-    answer = requests.get(address + "/api/status", timeout=TIMEOUT_SECONDS)
-    status = answer.json()
+def test_the_status_is_public(address: str) -> None:
+    """The status is versioned JSON, needs no token and contains none, and is neither cached nor framed."""
+    response = requests.get(address + "/api/status", timeout=TIMEOUT_SECONDS)
+    status = response.json()
     assert (status["version"], status["services"][0]["ordinal"]) == (1, 500)
     assert status["diagnosis"]["code"] in ("lock_held", "starting")
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "no-store"
     page = requests.get(address, timeout=TIMEOUT_SECONDS)
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
     assert page.headers["X-Frame-Options"] == "DENY"
-    assert TOKEN not in page.text + answer.text
+    assert TOKEN not in page.text + response.text
 
 
-def test_events_tell_of_changes(running_system: RunningSystem, address: str) -> None:
-    """Whoever listens hears of a change within moments, and of a pause without the name of who made it."""
-    with requests.get(address + "/api/events", stream=True, timeout=TIMEOUT_SECONDS) as answer:
-        assert answer.headers["Content-Type"].startswith("text/event-stream")
-        lines = answer.iter_lines()
+def test_events_report_changes(running_system: RunningSystem, address: str) -> None:
+    """A client of the event stream receives a change at once, and a pause without the operator's name."""
+    with requests.get(address + "/api/events", stream=True, timeout=TIMEOUT_SECONDS) as response:
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        lines = response.iter_lines()
         first = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
         assert first["paused"] is None
         running_system.redis.set(keys.PAUSED, '{"by":"ada","at":"2026-01-01T00:00:00Z","reason":""}')
-        heard = (json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
-        assert next(status for status in heard if status["paused"])["paused"]["by"] == "an operator"
+        statuses = (json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
+        assert next(status for status in statuses if status["paused"])["paused"]["by"] == "an operator"

@@ -36,7 +36,7 @@ async def served(redis_uri: str, nats_uri: str, fetch: Callable[[], Awaitable[by
 
 
 async def test_a_defect_is_logged_and_reported(redis_uri: str, nats_uri: str) -> None:
-    """Only the type of an unexpected error is told, since its text may quote personal data; the process lives on."""
+    """Only the type of an unexpected error is logged, since its text may quote personal data; the process continues."""
 
     async def fetch() -> bytes:
         raise KeyError("Ada Lovelace")

@@ -1,4 +1,4 @@
-"""Connections to a real NATS: whom it lets in, whom we trust, and what happens where nobody answers."""
+"""Connections to a real NATS: credentials, trusted certificates, and servers that are unreachable or silent."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ SECRET = "s3cret-t0ken"
         ("user: importer, password: right", f"importer:{SECRET}@", None),
     ],
 )
-async def test_refused_credentials_are_a_matter_of_configuration(
+async def test_rejected_credentials_are_a_configuration_error(
     make_nats: MakeServer, authorization: str, credentials: str, token: str | None
 ) -> None:
     """A wrong or missing token or password ends the process at once, naming the address and never the secret."""
@@ -36,8 +36,8 @@ async def test_refused_credentials_are_a_matter_of_configuration(
     assert SECRET not in str(error)
 
 
-async def test_the_right_credentials_are_taken(make_nats: MakeServer) -> None:
-    """A token from the settings, and a user and password from the address, open the door."""
+async def test_valid_credentials_are_accepted(make_nats: MakeServer) -> None:
+    """A token from the settings, and a user and password from the address, are accepted by the server."""
     by_token = make_nats(config=f"authorization {{ token: {SECRET} }}")
     async with connected(by_token.uri, nats_token=SECRET) as broker:
         await publish(broker, "1")
@@ -47,10 +47,10 @@ async def test_the_right_credentials_are_taken(make_nats: MakeServer) -> None:
 
 
 @pytest.mark.parametrize("credentials", ["", f"importer:{SECRET}@"])
-async def test_an_unreachable_server_is_given_up(
+async def test_connecting_to_an_unreachable_server_fails(
     make_nats: MakeServer, monkeypatch: pytest.MonkeyPatch, credentials: str
 ) -> None:
-    """Where nobody listens, attempts end after a bounded time with the address and the reason."""
+    """If no server listens, the attempts end after a bounded time with the address and the reason."""
     monkeypatch.setattr(broker_module, "_START_SECONDS", 0.5)
     port = make_nats(start=False).port
     async with asyncio.timeout(5):
@@ -60,8 +60,8 @@ async def test_an_unreachable_server_is_given_up(
     assert SECRET not in str(error)
 
 
-async def test_a_server_that_says_nothing_is_given_up(make_nats: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes connections and never answers is no different."""
+async def test_connecting_to_a_silent_server_fails(make_nats: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts connections and never responds fails in the same way as an unreachable one."""
     monkeypatch.setattr(broker_module, "_START_SECONDS", 0.5)
     server = make_nats()
     server.pause()
@@ -71,8 +71,8 @@ async def test_a_server_that_says_nothing_is_given_up(make_nats: MakeServer, mon
     assert f"NATS at 127.0.0.1:{server.port} cannot be reached" in str(error)
 
 
-async def test_a_server_that_comes_late_is_waited_for(make_nats: MakeServer) -> None:
-    """A process that starts before its NATS connects as soon as that is there."""
+async def test_a_server_that_starts_late_is_waited_for(make_nats: MakeServer) -> None:
+    """A process that starts before its NATS connects as soon as NATS has started."""
     server = make_nats(start=False)
     connecting = asyncio.create_task(Broker.connect(settings_for(server.uri), CHANNELS, "test", Stop()))
     await asyncio.to_thread(server.start)
@@ -82,7 +82,7 @@ async def test_a_server_that_comes_late_is_waited_for(make_nats: MakeServer) -> 
 
 
 async def test_a_connection_that_is_closed_for_good_ends_the_process(nats_uri: str) -> None:
-    """After an error that no reconnect follows, the process ends and says where and why."""
+    """After an error without a reconnect, the process ends with the server and the reason."""
     stop = Stop()
     async with connected(nats_uri, stop) as broker:
         broker.client._max_payload = 64 * 1024 * 1024
@@ -91,8 +91,8 @@ async def test_a_connection_that_is_closed_for_good_ends_the_process(nats_uri: s
             await stop.run_to_completion(asyncio.Event().wait(), 60)  # type: ignore[arg-type]
 
 
-async def test_an_orderly_close_is_no_loss(nats_uri: str) -> None:
-    """Closing the connection ourselves is not reported as one that was lost."""
+async def test_an_orderly_close_is_not_a_failure(nats_uri: str) -> None:
+    """A connection that the process closes itself is not reported as lost."""
     stop = Stop()
     async with connected(nats_uri, stop) as broker:
         pass
@@ -100,8 +100,8 @@ async def test_an_orderly_close_is_no_loss(nats_uri: str) -> None:
     assert not stop._failure.done()
 
 
-async def test_tls_is_verified_and_a_private_authority_can_be_named(make_nats: MakeServer, tmp_path: Path) -> None:
-    """A certificate that nobody vouches for ends the process; with NATS_CA_PATH it is trusted."""
+async def test_tls_is_verified_and_a_private_authority_can_be_configured(make_nats: MakeServer, tmp_path: Path) -> None:
+    """A certificate of an unknown authority ends the process; with NATS_CA_PATH it is trusted."""
     config = 'tls { cert_file: "$FILES/server.pem", key_file: "$FILES/server.key" }'
     certificates = make_certificates()
     server = make_nats(tls=True, config=config, files=certificates)
@@ -116,13 +116,13 @@ async def test_tls_is_verified_and_a_private_authority_can_be_named(make_nats: M
 
 
 async def _ends_with(nats_uri: str, **others: object) -> Exception:
-    """Connect as a process does, and answer the error that it ends with."""
+    """Connect as a process does, and return the error that it ends with."""
     stop = Stop()
 
     async def work() -> int:
         async with connected(nats_uri, stop, **others):
             return 0
 
-    with pytest.raises((ConfigurationError, DependencyLostError)) as ended:
+    with pytest.raises((ConfigurationError, DependencyLostError)) as raised:
         await stop.run_to_completion(work(), 60)
-    return ended.value
+    return raised.value

@@ -1,4 +1,4 @@
-"""The collectors' subscription on a real NATS: awake at the first message, and never deaf for long."""
+"""The collectors' subscription on a real NATS: it receives messages at once, and never stays unresponsive."""
 
 import asyncio
 import time
@@ -16,15 +16,16 @@ from tests.support.waiting import wait_until_async
 
 LONG_SECONDS = 20.0
 QUICK_SECONDS = 2.0
-"""Far above what a message takes to arrive here, far below anything that a pull request waits for."""
+"""Far more than a message takes to arrive, and far less than the expiry of a pull request."""
 
 
 async def send(broker: Broker, data: bytes, subject: str = keys.FEEDBACK_SUBJECT) -> None:
+    """Send a message to the collectors."""
     await broker.jetstream.publish(subject, data)
 
 
 async def receive_one(subscription: FeedbackSubscription, deadline_seconds: float = LONG_SECONDS) -> Received:
-    """Return the next message, by the deadline, as a collector asks for it: again and again."""
+    """Return the next message, by the deadline; like a collector, call `receive` repeatedly."""
     async with asyncio.timeout(deadline_seconds):
         while True:
             messages = await subscription.receive(0.2)
@@ -34,23 +35,25 @@ async def receive_one(subscription: FeedbackSubscription, deadline_seconds: floa
 
 
 async def consumer(broker: Broker) -> ConsumerInfo:
+    """Return the state of the collectors' consumer."""
     return await broker.jetstream.consumer_info(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
 
 
-async def is_all_settled(broker: Broker) -> bool:
+async def is_all_handled(broker: Broker) -> bool:
+    """Return whether no message is left or waits for an acknowledgement."""
     info = await consumer(broker)
     stream = await broker.jetstream.stream_info(keys.FEEDBACK_STREAM)
     return not info.num_ack_pending and not stream.state.messages
 
 
 @pytest.fixture
-def quick_ears(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deafness is noticed after one second."""
+def short_unresponsive_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an unresponsive consumer detected after one second."""
     monkeypatch.setattr(module, "_UNRESPONSIVE_SECONDS", 1.0)
 
 
 async def test_a_single_message_is_received_at_once(nats_uri: str) -> None:
-    """One message ends a long wait, though the request asks for hundreds and stays open for half a minute."""
+    """One message ends a long wait, though the pull request is for hundreds and stays open for half a minute."""
     async with connected(nats_uri) as broker:
         subscription = FeedbackSubscription(broker)
         for number in range(3):
@@ -64,8 +67,8 @@ async def test_a_single_message_is_received_at_once(nats_uri: str) -> None:
             await message.acknowledge()
 
 
-async def test_what_has_come_is_taken_at_once(nats_uri: str) -> None:
-    """Messages that lie in the stream already are received in their order, each once."""
+async def test_stored_messages_are_received_at_once(nats_uri: str) -> None:
+    """Messages that are already in the stream are received in their order, each once."""
     async with connected(nats_uri) as broker:
         for number in range(50):
             await send(broker, b"%d" % number)
@@ -77,16 +80,16 @@ async def test_what_has_come_is_taken_at_once(nats_uri: str) -> None:
         assert [message.data for message in received] == [b"%d" % number for number in range(50)]
 
 
-async def test_nothing_is_received_where_nothing_came(nats_uri: str) -> None:
-    """Without a message the wait ends after its time with an empty list."""
+async def test_without_a_message_nothing_is_received(nats_uri: str) -> None:
+    """If no message arrives, the wait ends after its time with an empty list."""
     async with connected(nats_uri) as broker:
-        begun = time.monotonic()
+        started = time.monotonic()
         assert await FeedbackSubscription(broker).receive(0.3) == []
-        assert 0.25 < time.monotonic() - begun < QUICK_SECONDS
+        assert 0.25 < time.monotonic() - started < QUICK_SECONDS
 
 
 async def test_both_subjects_are_received(nats_uri: str) -> None:
-    """Reports on chunks and the end of a post-update come by the same way."""
+    """Reports on chunks and the end of a post-update are received by the same subscription."""
     async with connected(nats_uri) as broker:
         subscription = FeedbackSubscription(broker)
         for subject in (keys.FEEDBACK_SUBJECT, keys.POST_UPDATE_FINISH_SUBJECT):
@@ -96,8 +99,8 @@ async def test_both_subjects_are_received(nats_uri: str) -> None:
             await message.acknowledge()
 
 
-async def test_more_than_one_request_is_made(nats_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a request is used up or has expired, the next one follows."""
+async def test_a_used_or_expired_pull_request_is_renewed(nats_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a pull request is used up or has expired, the next one is made."""
     monkeypatch.setattr(module, "_PULL_MESSAGES", 2)
     request = b'{"batch":2,"expires":1000000000}'
     monkeypatch.setattr(module, "_PULL_REQUEST", request)
@@ -116,18 +119,18 @@ async def test_more_than_one_request_is_made(nats_uri: str, monkeypatch: pytest.
 
 
 async def test_an_acknowledged_message_is_gone(nats_uri: str) -> None:
-    """Acknowledged or refused, a message leaves the stream."""
+    """A message that is acknowledged or terminated leaves the stream."""
     async with connected(nats_uri) as broker:
         subscription = FeedbackSubscription(broker)
         await send(broker, b"1")
         await (await receive_one(subscription)).acknowledge()
         await send(broker, b"2")
         await (await receive_one(subscription)).terminate()
-        await wait_until_async(lambda: is_all_settled(broker), "the stream is empty")
+        await wait_until_async(lambda: is_all_handled(broker), "the stream is empty")
 
 
-async def test_a_message_that_is_given_back_comes_again_at_once(nats_uri: str) -> None:
-    """What was given back is delivered anew, without waiting for ack_wait."""
+async def test_a_message_after_a_nak_is_redelivered_at_once(nats_uri: str) -> None:
+    """A nak makes the server redeliver the message without waiting for ack_wait."""
     async with connected(nats_uri) as broker:
         subscription = FeedbackSubscription(broker)
         await send(broker, b"1")
@@ -135,8 +138,8 @@ async def test_a_message_that_is_given_back_comes_again_at_once(nats_uri: str) -
         assert (await receive_one(subscription, QUICK_SECONDS)).data == b"1"
 
 
-async def test_closing_gives_back_what_was_not_taken(nats_uri: str) -> None:
-    """Messages that had come to a collector that stops are another one's at once."""
+async def test_closing_returns_unhandled_messages(nats_uri: str) -> None:
+    """Messages that a stopping collector had received are redelivered to another one at once."""
     async with connected(nats_uri) as broker:
         stopping = FeedbackSubscription(broker)
         assert await stopping.receive(0.01) == []
@@ -152,8 +155,8 @@ async def test_closing_gives_back_what_was_not_taken(nats_uri: str) -> None:
         assert received == {b"%d" % number for number in range(5)}
 
 
-async def test_messages_are_shared_out(nats_uri: str) -> None:
-    """Of several subscriptions each message reaches one."""
+async def test_each_message_reaches_one_subscription(nats_uri: str) -> None:
+    """Several subscriptions share the messages."""
     async with connected(nats_uri) as broker, connected(nats_uri) as other:
         subscriptions = [FeedbackSubscription(broker), FeedbackSubscription(other)]
         received: list[bytes] = []
@@ -168,24 +171,24 @@ async def test_messages_are_shared_out(nats_uri: str) -> None:
                         received.append(message.data)
                         await message.acknowledge()
         assert sorted(received) == sorted(b"%d" % number for number in range(100))
-        await wait_until_async(lambda: is_all_settled(broker), "nothing is left")
+        await wait_until_async(lambda: is_all_handled(broker), "nothing is left")
 
 
-@pytest.mark.usefixtures("quick_ears")
-async def test_a_consumer_that_was_deleted_is_made_again(nats_uri: str) -> None:
-    """A deleted consumer does not look like idleness: it is made anew, and nothing is missed."""
+@pytest.mark.usefixtures("short_unresponsive_time")
+async def test_a_deleted_consumer_is_created_again(nats_uri: str) -> None:
+    """A deleted consumer is not mistaken for an idle one; it is created again, and no message is missed."""
     async with connected(nats_uri) as broker:
         subscription = FeedbackSubscription(broker)
         assert await subscription.receive(0.01) == []
         await wait_until_async(lambda: _has_open_pull(broker), "the request has reached the server")
         await broker.jetstream.delete_consumer(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
-        await send(broker, b"missed by nobody")
-        assert (await receive_one(subscription)).data == b"missed by nobody"
+        await send(broker, b"not missed")
+        assert (await receive_one(subscription)).data == b"not missed"
 
 
-@pytest.mark.usefixtures("quick_ears")
-async def test_a_stream_that_was_deleted_is_made_again(nats_uri: str) -> None:
-    """After the feedback stream is gone it is made anew, and heard."""
+@pytest.mark.usefixtures("short_unresponsive_time")
+async def test_a_deleted_stream_is_created_again(nats_uri: str) -> None:
+    """A deleted feedback stream is created again, and its messages are received."""
     async with connected(nats_uri) as broker:
         subscription = FeedbackSubscription(broker)
         assert await subscription.receive(0.01) == []
@@ -197,15 +200,15 @@ async def test_a_stream_that_was_deleted_is_made_again(nats_uri: str) -> None:
         assert (await receive_one(subscription)).data == b"1"
 
 
-@pytest.mark.usefixtures("quick_ears")
-async def test_it_goes_on_after_a_restart_of_the_server(make_nats: MakeServer) -> None:
-    """When the server comes back, killed or in order, messages arrive as before."""
+@pytest.mark.usefixtures("short_unresponsive_time")
+async def test_messages_are_received_after_a_restart_of_the_server(make_nats: MakeServer) -> None:
+    """After a server was restarted or killed and started, messages are received as before."""
     server = make_nats()
     async with connected(server.uri) as broker:
         subscription = FeedbackSubscription(broker)
-        for again in (server.restart, lambda: (server.kill(), server.start())):
+        for restart in (server.restart, lambda: (server.kill(), server.start())):
             assert await subscription.receive(0.01) == []
-            await asyncio.to_thread(again)
+            await asyncio.to_thread(restart)
             await wait_until_async(lambda: broker.client.is_connected, "it is connected again")
             await send(broker, b"after")
             message = await receive_one(subscription)
@@ -213,14 +216,14 @@ async def test_it_goes_on_after_a_restart_of_the_server(make_nats: MakeServer) -
             await message.acknowledge()
 
 
-async def test_silence_is_noticed_without_any_word_from_the_server(
+async def test_silence_is_detected_without_a_message_from_the_server(
     make_nats: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that the server has forgotten is made anew, though the server never says so."""
+    """A pull request that the server has lost is made again, though the server never reports the loss."""
     monkeypatch.setattr(module, "_UNRESPONSIVE_SECONDS", 1.0)
     async with connected(make_nats().uri) as broker:
         subscription = FeedbackSubscription(broker)
-        monkeypatch.setattr(module, "_NEXT_SUBJECT", "nobody.answers.here")
+        monkeypatch.setattr(module, "_NEXT_SUBJECT", "no.such.subject")
         assert await subscription.receive(0.01) == []
         monkeypatch.undo()
         monkeypatch.setattr(module, "_UNRESPONSIVE_SECONDS", 1.0)

@@ -1,8 +1,9 @@
-"""The streams as the project makes them on a real server: of one kind only, and an operator's limits."""
+"""The streams that the project creates on a real server: their required configuration, and an operator's limits."""
 
 import asyncio
 from dataclasses import replace
 
+import nats
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig
 
@@ -16,22 +17,31 @@ from tests.support.brokers import CHANNELS, add_stream, connected, count, publis
 CHANNEL = CHANNELS[0]
 
 
-async def test_the_streams_and_the_consumer_are_made_as_they_must_be(nats_uri: str) -> None:
-    """The first process that comes makes three streams on disk and the durable consumer of the collectors."""
+async def chunk_stream_config(nats_uri: str) -> StreamConfig:
+    """Return the configuration of the chunk stream, read by another client."""
+    client = await nats.connect(nats_uri)
+    try:
+        return (await client.jetstream().stream_info(keys.CHUNK_STREAM)).config
+    finally:
+        await client.close()
+
+
+async def test_the_streams_and_the_consumer_are_created_as_required(nats_uri: str) -> None:
+    """The first process creates three streams on disk and the durable consumer of the collectors."""
     async with connected(nats_uri) as broker:
-        made = {}
+        configs = {}
         for name in (keys.CHUNK_STREAM, keys.FEEDBACK_STREAM, keys.DEAD_LETTER_STREAM):
-            made[name] = (await broker.jetstream.stream_info(name)).config
+            configs[name] = (await broker.jetstream.stream_info(name)).config
         consumer = await broker.jetstream.consumer_info(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
-    assert set(made[keys.CHUNK_STREAM].subjects or ()) == {*CHANNELS, "POST_UPDATE"}
-    assert set(made[keys.FEEDBACK_STREAM].subjects or ()) == {"SCHEDULER_STATUS_CHANNEL", "POST_UPDATE_FINISH"}
-    assert made[keys.DEAD_LETTER_STREAM].subjects == ["DEAD_LETTER.>"]
-    for config in made.values():
+    assert set(configs[keys.CHUNK_STREAM].subjects or ()) == {*CHANNELS, "POST_UPDATE"}
+    assert set(configs[keys.FEEDBACK_STREAM].subjects or ()) == {"SCHEDULER_STATUS_CHANNEL", "POST_UPDATE_FINISH"}
+    assert configs[keys.DEAD_LETTER_STREAM].subjects == ["DEAD_LETTER.>"]
+    for config in configs.values():
         assert (config.storage, config.compression) == (StorageType.FILE, StoreCompression.S2)
     for name in (keys.CHUNK_STREAM, keys.FEEDBACK_STREAM):
-        assert (made[name].retention, made[name].discard) == (RetentionPolicy.WORK_QUEUE, DiscardPolicy.NEW)
-    letters = made[keys.DEAD_LETTER_STREAM]
-    assert (letters.retention, letters.max_msgs_per_subject, letters.discard) == (
+        assert (configs[name].retention, configs[name].discard) == (RetentionPolicy.WORK_QUEUE, DiscardPolicy.NEW)
+    dead_letters = configs[keys.DEAD_LETTER_STREAM]
+    assert (dead_letters.retention, dead_letters.max_msgs_per_subject, dead_letters.discard) == (
         RetentionPolicy.LIMITS,
         1,
         DiscardPolicy.NEW,
@@ -40,8 +50,8 @@ async def test_the_streams_and_the_consumer_are_made_as_they_must_be(nats_uri: s
     assert not consumer.config.backoff
 
 
-async def test_several_processes_may_make_them_at_once(nats_uri: str) -> None:
-    """Processes that start together on an empty server all find what they need."""
+async def test_several_processes_can_create_them_at_once(nats_uri: str) -> None:
+    """Processes that start together on an empty server all find the streams that they need."""
     brokers = await asyncio.gather(
         *(Broker.connect(settings_for(nats_uri), CHANNELS, f"test-{number}", Stop()) for number in range(6))
     )
@@ -51,8 +61,8 @@ async def test_several_processes_may_make_them_at_once(nats_uri: str) -> None:
         await asyncio.gather(*(broker.close() for broker in brokers))
 
 
-async def test_what_a_stream_holds_outlives_a_start(nats_uri: str) -> None:
-    """A process that starts later leaves the messages where they are."""
+async def test_the_messages_of_a_stream_survive_a_start(nats_uri: str) -> None:
+    """A process that starts later keeps the messages in the streams."""
     async with connected(nats_uri) as broker:
         await publish(broker, "1")
     async with connected(nats_uri) as broker:
@@ -60,7 +70,7 @@ async def test_what_a_stream_holds_outlives_a_start(nats_uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "error"),
     [
         ({"retention": RetentionPolicy.LIMITS}, "retention is limits, must be workqueue"),
         ({"retention": RetentionPolicy.INTEREST}, "retention is interest, must be workqueue"),
@@ -72,21 +82,23 @@ async def test_what_a_stream_holds_outlives_a_start(nats_uri: str) -> None:
         ({"max_msg_size": 1000}, "max_msg_size is 1000, must be -1, or at least the server's max_payload of 1048576"),
     ],
 )
-async def test_a_stream_that_differs_is_refused_with_the_difference(
-    nats_uri: str, change: dict[str, object], told: str
+async def test_a_stream_that_is_configured_differently_is_an_error(
+    nats_uri: str, change: dict[str, object], error: str
 ) -> None:
-    """A stream that is configured otherwise stops the process, and is not changed."""
-    wanted = stream_configs(CHANNELS, 1)[0]
-    await add_stream(nats_uri, replace(wanted, **change))
-    with pytest.raises(ConfigurationError) as refused:
+    """A stream with another configuration ends the process with the difference, and is not changed."""
+    required = stream_configs(CHANNELS, 1)[0]
+    await add_stream(nats_uri, replace(required, **change))
+    before = await chunk_stream_config(nats_uri)
+    with pytest.raises(ConfigurationError) as raised:
         async with connected(nats_uri):
             pass
-    assert f"the NATS stream {keys.CHUNK_STREAM} is not configured as required: {told}" in str(refused.value)
-    assert "; " not in str(refused.value)
+    assert f"the NATS stream {keys.CHUNK_STREAM} is not configured as required: {error}" in str(raised.value)
+    assert "; " not in str(raised.value)
+    assert await chunk_stream_config(nats_uri) == before
 
 
 @pytest.mark.parametrize(
-    ("stream", "change", "told"),
+    ("stream", "change", "error"),
     [
         (1, {"subjects": [keys.FEEDBACK_SUBJECT]}, "subjects is ['SCHEDULER_STATUS_CHANNEL'], must be ['POST_UPDATE_"),
         (1, {"max_msg_size": 1000}, "max_msg_size is 1000, must be -1"),
@@ -95,19 +107,19 @@ async def test_a_stream_that_differs_is_refused_with_the_difference(
     ],
 )
 async def test_the_other_streams_are_compared_too(
-    nats_uri: str, stream: int, change: dict[str, object], told: str
+    nats_uri: str, stream: int, change: dict[str, object], error: str
 ) -> None:
-    """The streams of feedback and of dead letters have their subjects, and a dead letter can be deleted."""
-    wanted = stream_configs(CHANNELS, 1)[stream]
-    await add_stream(nats_uri, replace(wanted, **change))
-    with pytest.raises(ConfigurationError, match="is not configured as required: ") as refused:
+    """The streams of feedback and dead letters need the required subjects, and must allow deleting a dead letter."""
+    required = stream_configs(CHANNELS, 1)[stream]
+    await add_stream(nats_uri, replace(required, **change))
+    with pytest.raises(ConfigurationError, match="is not configured as required: ") as raised:
         async with connected(nats_uri):
             pass
-    assert f"the NATS stream {wanted.name} is not configured as required: {told}" in str(refused.value)
+    assert f"the NATS stream {required.name} is not configured as required: {error}" in str(raised.value)
 
 
-async def test_a_sealed_stream_is_refused(nats_uri: str) -> None:
-    """A stream that takes nothing any more stops the process."""
+async def test_a_sealed_stream_is_an_error(nats_uri: str) -> None:
+    """A stream that accepts no more messages ends the process."""
     async with connected(nats_uri) as broker:
         config = (await broker.jetstream.stream_info(keys.DEAD_LETTER_STREAM)).config
         await broker.jetstream.update_stream(config.evolve(sealed=True))
@@ -116,15 +128,15 @@ async def test_a_sealed_stream_is_refused(nats_uri: str) -> None:
             pass
 
 
-async def test_a_denied_deletion_does_not_matter_where_nothing_is_deleted(nats_uri: str) -> None:
-    """Chunks leave their stream by their acknowledgement."""
+async def test_the_chunk_stream_may_deny_deletion(nats_uri: str) -> None:
+    """No process deletes chunks: they are removed when they are acknowledged."""
     await add_stream(nats_uri, replace(stream_configs(CHANNELS, 1)[0], deny_delete=True))
     async with connected(nats_uri) as broker:
         await publish(broker, "1")
 
 
 async def test_limits_of_an_operator_are_accepted(nats_uri: str) -> None:
-    """How much a stream may hold, and for how long, is not the project's business."""
+    """Limits of size, number, age and message size that an operator sets on a stream are kept."""
     limits = {"max_bytes": 10_000_000, "max_msgs": 1000, "max_age": 3600, "max_msg_size": 1_048_576}
     limited = replace(stream_configs(CHANNELS, 1)[0], **limits)
     await add_stream(nats_uri, limited)
@@ -133,8 +145,8 @@ async def test_limits_of_an_operator_are_accepted(nats_uri: str) -> None:
         assert (await broker.jetstream.stream_info(keys.CHUNK_STREAM)).config.max_msgs == 1000
 
 
-async def test_subjects_that_another_stream_has_are_told(nats_uri: str) -> None:
-    """Where somebody else's stream takes our subjects, the process ends with what the server says."""
+async def test_subjects_of_another_stream_are_an_error(nats_uri: str) -> None:
+    """If a foreign stream has the same subjects, the process ends with the server's error."""
     await add_stream(nats_uri, StreamConfig(name="FOREIGN", subjects=[CHANNEL]))
     with pytest.raises(DependencyLostError, match=f"rejected the stream {keys.CHUNK_STREAM}: subjects overlap"):
         async with connected(nats_uri):

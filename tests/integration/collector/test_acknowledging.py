@@ -1,4 +1,4 @@
-"""When the ack_collector acknowledges: after the effect, also where Redis is unavailable or it is asked to stop."""
+"""When the ack_collector acknowledges: after the effect, even if Redis is unavailable or a shutdown is requested."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,64 +19,64 @@ from tests.support.brokers import connected
 from tests.support.collector_harness import CHANNEL, EXECUTION, SIZES, at_work, counters, report
 
 
-def held_up() -> tuple[asyncio.Event, asyncio.Event, type[Scripts]]:
-    """Scripts that tell when they were called, and wait until they may go on."""
-    reached, may_go_on = asyncio.Event(), asyncio.Event()
+def blocked_scripts() -> tuple[asyncio.Event, asyncio.Event, type[Scripts]]:
+    """Return events for "called" and "may continue", and scripts that set the first and wait for the second."""
+    called, may_continue = asyncio.Event(), asyncio.Event()
 
-    class SlowScripts(Scripts):
+    class BlockedScripts(Scripts):
         async def call_all(self, calls: Sequence[Call]) -> list[Any]:
-            reached.set()
-            await may_go_on.wait()
+            called.set()
+            await may_continue.wait()
             return await super().call_all(calls)
 
-    return reached, may_go_on, SlowScripts
+    return called, may_continue, BlockedScripts
 
 
 async def test_a_message_is_acknowledged_only_after_its_effect(nats_uri: str, redis_uri: str) -> None:
-    """While the ledger has not answered, the message is still the broker's to deliver again."""
-    reached, may_go_on, slow_scripts = held_up()
-    async with at_work(nats_uri, redis_uri, scripts=slow_scripts) as rig:
-        await rig.begin()
-        await rig.send(report())
-        await reached.wait()
-        consumer = await rig.broker.jetstream.consumer_info(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
+    """Until the ledger has replied, the message stays unacknowledged, so the broker would deliver it again."""
+    called, may_continue, scripts = blocked_scripts()
+    async with at_work(nats_uri, redis_uri, scripts=scripts) as harness:
+        await harness.begin()
+        await harness.send(report())
+        await called.wait()
+        consumer = await harness.broker.jetstream.consumer_info(keys.FEEDBACK_STREAM, keys.COLLECTOR_CONSUMER)
         assert consumer.num_ack_pending == 1
-        may_go_on.set()
-        assert counters(await rig.handled()) == (8, 4, 0)
+        may_continue.set()
+        assert counters(await harness.handled()) == (8, 4, 0)
 
 
-async def test_a_collector_that_loses_redis_gives_its_messages_to_another(nats_uri: str, redis_uri: str) -> None:
-    """What could not be counted is not acknowledged: it comes again at once, and is counted then."""
+async def test_a_collector_that_loses_redis_returns_its_messages(nats_uri: str, redis_uri: str) -> None:
+    """A report that could not be counted is not acknowledged, and the next collector gets and counts it at once."""
 
     class LostScripts(Scripts):
         async def call_all(self, calls: Sequence[Call]) -> list[Any]:  # noqa: ARG002
             raise DependencyLostError("Redis is unavailable")
 
-    async with at_work(nats_uri, redis_uri, scripts=LostScripts) as rig:
-        await rig.begin()
-        await rig.send(report())
+    async with at_work(nats_uri, redis_uri, scripts=LostScripts) as harness:
+        await harness.begin()
+        await harness.send(report())
         async with asyncio.timeout(5):
             with pytest.raises(DependencyLostError, match="Redis is unavailable"):
-                await rig.collectors[0]
-        assert counters(await rig.ledger.progress()) == (8, 0, 0)
+                await harness.collectors[0]
+        assert counters(await harness.ledger.progress()) == (8, 0, 0)
     async with at_work(nats_uri, redis_uri) as other:
         async with asyncio.timeout(20):  # below the ack_wait of half a minute
             assert counters(await other.handled()) == (8, 4, 0)
 
 
-async def test_asked_to_stop_it_finishes_what_it_holds(nats_uri: str, redis_uri: str) -> None:
-    """A collector that is asked to stop in the middle of a message ends after that message."""
-    reached, may_go_on, slow_scripts = held_up()
+async def test_on_shutdown_it_finishes_the_current_message(nats_uri: str, redis_uri: str) -> None:
+    """A collector that gets a shutdown request in the middle of a message ends after that message."""
+    called, may_continue, scripts = blocked_scripts()
     stop = Stop()
     async with connected(nats_uri, stop) as broker, connect(redis_uri) as redis:
         ledger = Ledger(Scripts(RedisClient(redis)), f"K_{CHANNEL}")
         await ledger.begin(EXECUTION, 0, SIZES)
-        collector = Collector(FeedbackSubscription(broker), {CHANNEL: ledger}, slow_scripts(RedisClient(redis)), stop)
+        collector = Collector(FeedbackSubscription(broker), {CHANNEL: ledger}, scripts(RedisClient(redis)), stop)
         running = asyncio.create_task(collector.run())
         await broker.jetstream.publish(keys.FEEDBACK_SUBJECT, report())
-        await reached.wait()
+        await called.wait()
         stop.request()
-        may_go_on.set()
+        may_continue.set()
         async with asyncio.timeout(5):
             await running
         assert counters(await ledger.progress()) == (8, 4, 0)

@@ -1,4 +1,4 @@
-"""Feedback that is late, foreign, unknown or none at all: it changes nothing, and cannot stop the ack_collector."""
+"""Feedback that is late, foreign, unknown or invalid: it changes nothing, and does not stop the ack_collector."""
 
 import asyncio
 import random
@@ -22,32 +22,33 @@ from tests.support.collector_harness import (
 from tests.support.waiting import wait_until_async
 
 
-def refused(reason: str) -> float:
+def invalid_count(reason: str) -> float:
+    """Return how many reports were counted as invalid for this reason."""
     return REGISTRY.get_sample_value("importer_feedback_invalid_total", {"reason": reason}) or 0
 
 
 async def test_feedback_of_another_execution_changes_nothing(nats_uri: str, redis_uri: str) -> None:
-    """Reports that come late, when the next execution has begun, are not counted for it."""
-    async with at_work(nats_uri, redis_uri) as rig:
-        await rig.begin(OLD_EXECUTION)
-        await rig.begin(EXECUTION)
+    """Late reports, which arrive when the next execution has begun, are not counted for it."""
+    async with at_work(nats_uri, redis_uri) as harness:
+        await harness.begin(OLD_EXECUTION)
+        await harness.begin(EXECUTION)
         for old in (OLD_EXECUTION, "ab" * 12):
-            await rig.send(report("0", executionHash=old), report("2", 0, "FAIL", executionHash=old))
-        progress = await rig.handled()
+            await harness.send(report("0", executionHash=old), report("2", 0, "FAIL", executionHash=old))
+        progress = await harness.handled()
         assert (counters(progress), progress.outstanding, progress.execution) == ((8, 0, 0), SIZES, EXECUTION)
 
 
 async def test_feedback_for_a_service_without_an_execution_changes_nothing(nats_uri: str, redis_uri: str) -> None:
-    """Reports on a channel whose service never began anything leave Redis as it was."""
-    async with at_work(nats_uri, redis_uri) as rig:
-        await rig.begin()
-        before = await _everything(rig)
-        await rig.send(report("0", channel=OTHER_CHANNEL), report("2", 0, "FAIL", channel=OTHER_CHANNEL))
-        await rig.handled()
-        assert await _everything(rig) == before
+    """Reports on a channel whose service has no execution leave Redis unchanged."""
+    async with at_work(nats_uri, redis_uri) as harness:
+        await harness.begin()
+        before = await _redis_content(harness)
+        await harness.send(report("0", channel=OTHER_CHANNEL), report("2", 0, "FAIL", channel=OTHER_CHANNEL))
+        await harness.handled()
+        assert await _redis_content(harness) == before
 
 
-BAD = [
+INVALID = [
     *((data, "not JSON") for data in (b"", b"\x00\xff", b"OK", b"{", b"{'status':'OK'}", report("0")[:-1])),
     *((data, "not an object") for data in (b"null", b"[]", b"7", b'"OK"')),
     *((report("0", amount), "amount") for amount in (0, -4, 10**18, 4.5, 4.0, True, "4", None, [4])),
@@ -63,33 +64,35 @@ BAD = [
 ]
 
 
-async def test_feedback_that_breaks_the_contract_is_refused(nats_uri: str, redis_uri: str) -> None:
-    """Each message that is not feedback is ended for good, counted by its reason, and changes nothing in Redis."""
-    async with at_work(nats_uri, redis_uri) as rig:
-        await rig.begin()
-        before = await _everything(rig)
-        for data, reason in BAD:
-            count = refused(reason)
-            await rig.send(data)
-            await rig.handled()
-            assert refused(reason) == count + 1, data
-        assert await _everything(rig) == before
-        await rig.send(*(report(chunk, size) for chunk, size in SIZES.items()))
-        assert counters(await rig.handled()) == (8, 8, 0)
+async def test_feedback_that_breaks_the_contract_is_invalid(nats_uri: str, redis_uri: str) -> None:
+    """An invalid message is terminated, counted by its reason, and changes nothing in Redis."""
+    async with at_work(nats_uri, redis_uri) as harness:
+        await harness.begin()
+        before = await _redis_content(harness)
+        for data, reason in INVALID:
+            count = invalid_count(reason)
+            await harness.send(data)
+            await harness.handled()
+            assert invalid_count(reason) == count + 1, data
+        assert await _redis_content(harness) == before
+        await harness.send(*(report(chunk, size) for chunk, size in SIZES.items()))
+        assert counters(await harness.handled()) == (8, 8, 0)
 
 
 async def test_unknown_chunks_change_nothing(nats_uri: str, redis_uri: str) -> None:
-    """A chunk that was never begun, or parts of one that was never split, are not counted."""
-    async with at_work(nats_uri, redis_uri) as rig:
-        await rig.begin()
-        await rig.send(*(message for chunk in ("7", "0.0", "2.1") for message in (report(chunk, 1), failure(chunk))))
-        progress = await rig.handled()
+    """A chunk that was never scheduled, or halves of one that was never split, are not counted."""
+    async with at_work(nats_uri, redis_uri) as harness:
+        await harness.begin()
+        await harness.send(
+            *(message for chunk in ("7", "0.0", "2.1") for message in (report(chunk, 1), failure(chunk)))
+        )
+        progress = await harness.handled()
         assert (counters(progress), progress.outstanding) == ((8, 0, 0), SIZES)
 
 
 @pytest.mark.parametrize("collectors", [1, 3])
-async def test_counters_are_exact_under_everything_at_once(nats_uri: str, redis_uri: str, collectors: int) -> None:
-    """Under a storm of repeated, late, foreign and broken feedback UPDATED only grows, to the number of entities."""
+async def test_counters_are_exact_under_mixed_feedback(nats_uri: str, redis_uri: str, collectors: int) -> None:
+    """With repeated, late, foreign and invalid feedback at once, UPDATED only grows, up to the number of entities."""
     generator = random.Random(collectors)
     sizes = {str(number): generator.randint(1, 9) for number in range(60)}
     total = sum(sizes.values())
@@ -97,39 +100,41 @@ async def test_counters_are_exact_under_everything_at_once(nats_uri: str, redis_
     messages += [report(chunk, size, executionHash=OLD_EXECUTION) for chunk, size in sizes.items()]
     messages += [report(chunk, size, channel=OTHER_CHANNEL) for chunk, size in sizes.items()]
     messages += [report(chunk, size + 1) for chunk, size in sizes.items()]
-    messages += [data for data, reason in BAD if reason != "amount is not the chunk's size"]
+    messages += [data for data, reason in INVALID if reason != "amount is not the chunk's size"]
     generator.shuffle(messages)
-    async with at_work(nats_uri, redis_uri, collectors) as rig:
-        await rig.begin(sizes=sizes)
-        sending = asyncio.create_task(rig.send(*messages))
+    async with at_work(nats_uri, redis_uri, collectors) as harness:
+        await harness.begin(sizes=sizes)
+        sending = asyncio.create_task(harness.send(*messages))
         seen: list[int] = []
 
-        async def is_through() -> bool:
-            progress = await rig.ledger.progress()
+        async def is_done() -> bool:
+            progress = await harness.ledger.progress()
             assert progress.scheduled == total
             seen.append(progress.updated)
-            return sending.done() and await rig.is_handled()
+            return sending.done() and await harness.is_handled()
 
-        await wait_until_async(is_through, "all feedback is handled")
-        progress = await rig.handled()
+        await wait_until_async(is_done, "all feedback is handled")
+        progress = await harness.handled()
     assert seen == sorted(seen)
     assert seen[0] >= 0
     assert (counters(progress), progress.outstanding) == ((total, total, 0), {})
 
 
 @pytest.mark.parametrize("data", [b"", b"true", b"{}", b'{"success":"true"}', b'{"success":1}', b'{"success":null}'])
-async def test_an_answer_that_is_none_ends_no_post_update(nats_uri: str, redis_uri: str, data: bytes) -> None:
-    """Garbage on the subject of the post-update is refused and changes nothing."""
-    async with at_work(nats_uri, redis_uri) as rig:
-        await rig.redis.set(keys.POST_UPDATE_RUNNING, "run")
-        await rig.send(data, subject=keys.POST_UPDATE_FINISH_SUBJECT)
-        await rig.handled()
-        assert await rig.redis.get(keys.POST_UPDATE_RUNNING) == "run"
+async def test_an_invalid_reply_does_not_end_a_post_update(nats_uri: str, redis_uri: str, data: bytes) -> None:
+    """Garbage on the subject of the post-update is invalid and changes nothing."""
+    async with at_work(nats_uri, redis_uri) as harness:
+        await harness.redis.set(keys.POST_UPDATE_RUNNING, "run")
+        await harness.send(data, subject=keys.POST_UPDATE_FINISH_SUBJECT)
+        await harness.handled()
+        assert await harness.redis.get(keys.POST_UPDATE_RUNNING) == "run"
 
 
-async def _everything(rig: CollectorHarness) -> dict[str, object]:
-    """All keys of this Redis, with what they hold."""
-    held: dict[str, object] = {}
-    for key in await rig.redis.keys():
-        held[key] = await (rig.redis.hgetall(key) if await rig.redis.type(key) == "hash" else rig.redis.get(key))
-    return held
+async def _redis_content(harness: CollectorHarness) -> dict[str, object]:
+    """Return all keys of this Redis with their values."""
+    content: dict[str, object] = {}
+    for key in await harness.redis.keys():
+        content[key] = await (
+            harness.redis.hgetall(key) if await harness.redis.type(key) == "hash" else harness.redis.get(key)
+        )
+    return content

@@ -1,4 +1,4 @@
-"""The demo's mankeli keeps the contract, with chunks and feedback as anybody on NATS sees them."""
+"""The demo's mankeli follows the contract, as its chunks and feedback on NATS show."""
 
 import asyncio
 import sqlite3
@@ -22,7 +22,7 @@ CURRENT, OLD = "c" * 24, "0" * 24
 
 
 class Observer:
-    """Sends chunks as the producer would, and sees the feedback as it passes."""
+    """A client that sends chunks like the producer, and reads the feedback."""
 
     def __init__(self, broker: Broker, feedback: Subscription) -> None:
         self._broker = broker
@@ -41,7 +41,7 @@ class Observer:
         return fields
 
     async def left(self) -> int:
-        """How many chunks the work queue still has."""
+        """Return the number of chunks that are still in the work queue."""
         return (await self._broker.jetstream.stream_info(keys.CHUNK_STREAM)).state.messages
 
 
@@ -49,7 +49,7 @@ class Observer:
 async def mankeli(
     nats_uri: str, redis_uri: str, db: Path, *arguments: str
 ) -> AsyncIterator[tuple[Observer, ProcessUnderTest]]:
-    """Return a mankeli at work on streams of its own, while CURRENT is the current execution."""
+    """Start a mankeli on streams of its own, while CURRENT is the execution; yield an observer and the process."""
     redis.Redis.from_url(redis_uri).set(keys.CURRENT_EXECUTION_HASH, CURRENT)
     async with connected(nats_uri) as broker:
         feedback = await broker.client.subscribe(keys.FEEDBACK_SUBJECT)
@@ -66,7 +66,7 @@ def processed(db: Path) -> list[str]:
 
 
 async def test_a_chunk_is_stored_reported_and_acknowledged(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
-    """OK names execution, chunk, channel and the number of entities, and the work queue is empty after it."""
+    """The report OK has the execution, chunk, channel and number of entities, and then the work queue is empty."""
     db = tmp_path / "store"
     async with mankeli(nats_uri, redis_uri, db) as (observer, _):
         await observer.send(CURRENT, "0", "a", "b")
@@ -78,14 +78,14 @@ async def test_a_chunk_is_stored_reported_and_acknowledged(nats_uri: str, redis_
             "amount": 2,
         }
 
-        async def empty() -> bool:
+        async def is_empty() -> bool:
             return await observer.left() == 0
 
-        await wait_until_async(empty, "the chunk is acknowledged")
+        await wait_until_async(is_empty, "the chunk is acknowledged")
     assert processed(db) == ["0"]
 
 
-async def test_a_stale_chunk_is_dropped_without_a_word(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
+async def test_a_stale_chunk_is_discarded_silently(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
     """A chunk of another execution is acknowledged, not stored and not reported."""
     db = tmp_path / "store"
     async with mankeli(nats_uri, redis_uri, db) as (observer, _):
@@ -95,21 +95,21 @@ async def test_a_stale_chunk_is_dropped_without_a_word(nats_uri: str, redis_uri:
     assert processed(db) == ["1"]
 
 
-async def test_a_chunk_that_overtakes_the_announcement_is_not_dropped(
+async def test_a_chunk_that_overtakes_the_announcement_is_not_discarded(
     nats_uri: str, redis_uri: str, tmp_path: Path
 ) -> None:
-    """A mankeli that knows an older execution reads the key before it discards."""
+    """A mankeli that knows an older execution reads the key before it discards a chunk."""
     newer = "d" * 24
     async with mankeli(nats_uri, redis_uri, tmp_path / "store") as (observer, _):
         await observer.send(CURRENT, "0", "a")
         await observer.feedback()
-        redis.Redis.from_url(redis_uri).set(keys.CURRENT_EXECUTION_HASH, newer)  # and nothing published
+        redis.Redis.from_url(redis_uri).set(keys.CURRENT_EXECUTION_HASH, newer)  # without publishing it
         await observer.send(newer, "0", "b")
         assert (await observer.feedback())["executionHash"] == newer
 
 
 async def test_a_chunk_with_a_bad_entity_fails_as_a_whole(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
-    """FAIL has amount 0 and the error, and nothing of the chunk is stored."""
+    """The report FAIL has amount 0 and the error, and nothing of the chunk is stored."""
     db = tmp_path / "store"
     async with mankeli(nats_uri, redis_uri, db, "--fail-id", "b") as (observer, _):
         await observer.send(CURRENT, "0", "a", "b")
@@ -119,8 +119,8 @@ async def test_a_chunk_with_a_bad_entity_fails_as_a_whole(nats_uri: str, redis_u
     assert processed(db) == []
 
 
-async def test_a_chunk_whose_mankeli_died_goes_to_another(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
-    """A mankeli that is killed between storing and reporting leaves its chunk to the next one."""
+async def test_the_chunk_of_a_killed_mankeli_is_redelivered(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
+    """A chunk whose mankeli is killed between storing and reporting goes to the next mankeli."""
     db = tmp_path / "store"
     short = ("--ack-wait-seconds", "1")
     async with mankeli(nats_uri, redis_uri, db, "--die-after", "1", *short) as (observer, first):
@@ -133,8 +133,8 @@ async def test_a_chunk_whose_mankeli_died_goes_to_another(nats_uri: str, redis_u
     assert processed(db) == ["0", "1", "1"]
 
 
-async def test_a_mankeli_finishes_when_asked_to_stop(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
-    """SIGTERM ends it with code 0."""
+async def test_a_mankeli_ends_on_sigterm(nats_uri: str, redis_uri: str, tmp_path: Path) -> None:
+    """SIGTERM ends a mankeli with exit code 0."""
     async with mankeli(nats_uri, redis_uri, tmp_path / "store") as (_, program):
         program.terminate()
         assert (await asyncio.to_thread(program.outcome)).code == 0

@@ -1,4 +1,4 @@
-"""The servers that tests are given: shared ones are clean, and those of a test's own are its own."""
+"""The fixtures for servers: shared ones are clean for each test, and factories start separate ones."""
 
 import pytest
 import redis
@@ -10,7 +10,7 @@ from tests.support.streams import add_message, count_messages
 
 
 async def test_shared_servers_are_clean_for_each_test(nats_uri: str, redis_uri: str) -> None:
-    """Nothing of another test is left; this one leaves something for itself run again."""
+    """No data of another test is left; this test leaves some, and runs twice under two names."""
     assert await count_messages(nats_uri) == 0
     await add_message(nats_uri)
     with redis.Redis.from_url(redis_uri) as client:
@@ -21,13 +21,13 @@ async def test_shared_servers_are_clean_for_each_test(nats_uri: str, redis_uri: 
 test_shared_servers_are_clean_for_the_next_test = test_shared_servers_are_clean_for_each_test
 
 
-async def test_factories_make_servers_of_a_tests_own(
+async def test_factories_start_separate_servers(
     make_nats: MakeServer, make_redis: MakeServer, nats_server: Server
 ) -> None:
-    """Each is another server, started unless it is not to be."""
-    one, two = make_nats(), make_nats(start=False)
-    assert len({one.port, two.port, nats_server.port}) == 3
-    one.ready(0)
+    """Each call of a factory makes another server, which is started unless `start` is false."""
+    started, not_started = make_nats(), make_nats(start=False)
+    assert len({started.port, not_started.port, nats_server.port}) == 3
+    started.ready(0)
     with pytest.raises(ServerError):
-        two.ready(0)
+        not_started.ready(0)
     make_redis(config="requirepass secret").ready(0)

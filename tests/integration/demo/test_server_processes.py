@@ -1,4 +1,4 @@
-"""Servers as local processes: the right program, a port that nobody else gets, and none that outlives its owner."""
+"""Servers as local processes: the right program, a port of their own, and an end with their owner."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ from tests.support.waiting import wait_until
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
-def test_no_process_outlives_an_owner_that_was_killed() -> None:
-    """SIGKILL leaves no time to stop a server that was started from a thread that is long gone."""
+def test_no_server_outlives_an_owner_that_was_killed() -> None:
+    """A server ends when its owner gets SIGKILL, even if it was started from a thread that has ended."""
     code = (
         "import sys, threading\nfrom demo.servers.processes import NatsServer\nserver = NatsServer()\n"
         "thread = threading.Thread(target=server.start)\nthread.start()\nthread.join()\n"
@@ -29,11 +29,11 @@ def test_no_process_outlives_an_owner_that_was_killed() -> None:
         pid, home = owner.stdout.readline().split()
         assert b"nats-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
         owner.send_signal(signal.SIGKILL)
-    wait_until(lambda: not _runs(int(pid)), "the server is gone")
+    wait_until(lambda: not _is_running(int(pid)), "the server has ended")
     shutil.rmtree(home)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         return b"nats-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
@@ -41,10 +41,10 @@ def _runs(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("program", [NATS, REDIS], ids=lambda program: program.name)
-def test_a_server_that_is_too_old_is_passed_over(
+def test_a_server_that_is_too_old_is_skipped(
     program: ServerSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Debian's nats-server, first on the PATH, does not hide the right one; alone, it is named in the error."""
+    """An old server that is first on the PATH does not hide the right one; if it is the only one, the error says so."""
     old = tmp_path / program.name
     old.write_text("#!/bin/sh\necho 'old-server: v1.9.10'\n")
     old.chmod(0o755)
@@ -56,10 +56,10 @@ def test_a_server_that_is_too_old_is_passed_over(
         find_binary(program)
 
 
-def test_a_free_port_is_not_one_that_outgoing_connections_get() -> None:
-    """Or a client that tries again while its server is down could connect to itself."""
+def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:
+    """A port of the ephemeral range is not used, since a client that reconnects could connect to itself."""
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
     if not ephemeral.exists():
-        pytest.skip("this system does not say which ports it gives to outgoing connections")
+        pytest.skip("this system does not report its range of ephemeral ports")
     first = int(ephemeral.read_text().split()[0])
     assert all(free_port() < first for _ in range(50))

@@ -1,4 +1,4 @@
-"""The servers that all other tests stand on, in each variant that this machine can have: what is said of them is so."""
+"""The servers that all other tests rely on, in each variant that this machine supports, behave as documented."""
 
 import os
 import shutil
@@ -25,40 +25,42 @@ SHORT_SECONDS = 0.5
 
 @pytest.fixture(params=["local", "containers"])
 def choice(request: pytest.FixtureRequest) -> servers.Choice:
-    """Each variant, as far as the settings allow it."""
-    wish = os.environ.get(servers.SETTING)
+    """Return each variant that the settings allow."""
+    configured = os.environ.get(servers.SETTING)
     if request.param == "local":
-        return servers.local_choice("for its own tests")
-    if wish == "local":
-        pytest.skip("containers are not wanted")
+        return servers.local_choice("for the tests of the servers")
+    if configured == "local":
+        pytest.skip("containers are turned off")
     try:
         return servers.container_choice()
     except ServerError as error:
-        if wish == "containers":
+        if configured == "containers":
             raise
         pytest.skip(str(error))
 
 
 @pytest.fixture
 def new_nats(choice: servers.Choice) -> Iterator[Make]:
+    """Return a function that starts a NATS."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(choice.nats(**options))
 
 
 @pytest.fixture
 def new_redis(choice: servers.Choice) -> Iterator[Make]:
+    """Return a function that starts a Redis."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(choice.redis(**options))
 
 
 @pytest.fixture(scope="module")
 def certificate() -> dict[str, bytes]:
-    """Make a certificate for 127.0.0.1 that signs itself, and its key."""
+    """Return a self-signed certificate for 127.0.0.1 and its key."""
     return make_self_signed()
 
 
 async def test_nats_keeps_its_streams_when_restarted_or_killed(new_nats: Make) -> None:
-    """Address, port and streams are the same after an orderly restart, and after SIGKILL."""
+    """The address, port and streams are the same after an orderly restart and after SIGKILL."""
     server = new_nats()
     uri = server.uri
     await add_message(uri)
@@ -71,8 +73,8 @@ async def test_nats_keeps_its_streams_when_restarted_or_killed(new_nats: Make) -
     assert await count_messages(uri) == 1
 
 
-async def test_a_store_can_be_put_back_or_wiped_while_nats_is_down(new_nats: Make, tmp_path: Path) -> None:
-    """What lies in `data` is what the server has after its next start."""
+async def test_a_store_can_be_restored_or_deleted_while_nats_is_down(new_nats: Make, tmp_path: Path) -> None:
+    """The content of `data` is what the server has after its next start."""
     server = new_nats()
     await add_message(server.uri)
     server.stop()
@@ -92,8 +94,8 @@ async def test_a_store_can_be_put_back_or_wiped_while_nats_is_down(new_nats: Mak
     assert await count_messages(server.uri) == 0
 
 
-def test_a_paused_nats_answers_nothing_until_it_is_resumed(new_nats: Make) -> None:
-    """The connection stays, and what was asked is answered after the pause."""
+def test_a_paused_nats_does_not_respond_until_it_is_resumed(new_nats: Make) -> None:
+    """The connection stays open, and the response to a request arrives after the pause."""
     server = new_nats()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         assert connection.recv(4096).startswith(b"INFO")
@@ -107,8 +109,8 @@ def test_a_paused_nats_answers_nothing_until_it_is_resumed(new_nats: Make) -> No
         assert connection.recv(100).startswith(b"PONG")
 
 
-async def test_nats_takes_further_configuration_and_files(new_nats: Make) -> None:
-    """Limits, a token from a file of its own, and limits of JetStream that leave the store where it is."""
+async def test_nats_accepts_further_configuration_and_files(new_nats: Make) -> None:
+    """Limits, a token from a separate file and limits of JetStream apply, and the store stays in `data`."""
     server = new_nats(
         config='max_payload: 65536\ninclude "files/token.conf"\njetstream { max_file_store: 100MB }',
         files={"token.conf": "authorization { token: a-token }"},
@@ -122,7 +124,7 @@ async def test_nats_takes_further_configuration_and_files(new_nats: Make) -> Non
 
 
 def test_redis_keeps_its_data_when_restarted_or_killed(new_redis: Make) -> None:
-    """All that was answered is there after an orderly restart, and after SIGKILL."""
+    """Every confirmed write is still there after an orderly restart and after SIGKILL."""
     server = new_redis()
     with redis.Redis.from_url(server.uri) as client:
         client.set("a", "1")
@@ -137,8 +139,8 @@ def test_redis_keeps_its_data_when_restarted_or_killed(new_redis: Make) -> None:
         assert client.mget("a", "b") == [b"1", b"2"]
 
 
-def test_redis_without_its_file_forgets_everything(new_redis: Make) -> None:
-    """A directive given overrides the one that is built in."""
+def test_redis_without_its_file_loses_its_data(new_redis: Make) -> None:
+    """A given directive overrides the built-in one."""
     server = new_redis(config="appendonly no")
     with redis.Redis.from_url(server.uri) as client:
         client.set("a", "1")
@@ -148,8 +150,8 @@ def test_redis_without_its_file_forgets_everything(new_redis: Make) -> None:
         assert client.dbsize() == 0
 
 
-def test_redis_with_a_password_or_an_acl_file_is_ready_all_the_same(new_redis: Make) -> None:
-    """Readiness needs no credential; without one nothing else is to be had."""
+def test_redis_with_an_acl_file_becomes_ready(new_redis: Make) -> None:
+    """The readiness check needs no credentials, and nothing else works without them."""
     server = new_redis(
         config='aclfile "$FILES/users.acl"',
         files={"users.acl": "user default off\nuser importer on >secret ~* &* +@all\n"},
@@ -160,8 +162,8 @@ def test_redis_with_a_password_or_an_acl_file_is_ready_all_the_same(new_redis: M
         client.ping()
 
 
-def test_a_paused_redis_answers_nothing_until_it_is_resumed(new_redis: Make) -> None:
-    """A client's time-out sees the pause."""
+def test_a_paused_redis_does_not_respond_until_it_is_resumed(new_redis: Make) -> None:
+    """A client times out during the pause, and gets responses after it."""
     server = new_redis()
     server.pause()
     with pytest.raises(redis.TimeoutError), redis.Redis.from_url(server.uri, socket_timeout=1, retry=None) as client:
@@ -171,21 +173,21 @@ def test_a_paused_redis_answers_nothing_until_it_is_resumed(new_redis: Make) -> 
         assert client.ping()
 
 
-async def test_nats_with_tls_is_ready_and_takes_only_tls(new_nats: Make, certificate: dict[str, bytes]) -> None:
-    """Its address says so, too."""
+async def test_nats_with_tls_becomes_ready(new_nats: Make, certificate: dict[str, bytes]) -> None:
+    """The address of a NATS with TLS has the scheme tls, and the server requires TLS."""
     config = 'tls { cert_file: "$FILES/cert.pem", key_file: "$FILES/key.pem" }'
     server = new_nats(tls=True, config=config, files=certificate)
     assert server.uri == f"tls://127.0.0.1:{server.port}"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        assert b'"tls_required":true' in connection.recv(4096)
     trust = ssl.create_default_context(cadata=certificate["cert.pem"].decode())
     client = await nats.connect(server.uri, tls=trust, allow_reconnect=False)
     assert client.is_connected
     await client.close()
 
 
-def test_redis_with_tls_is_ready_and_takes_only_tls(
-    new_redis: Make, certificate: dict[str, bytes], tmp_path: Path
-) -> None:
-    """Its address says so, too. Readiness does without the certificate that clients have to have."""
+def test_redis_with_tls_becomes_ready(new_redis: Make, certificate: dict[str, bytes], tmp_path: Path) -> None:
+    """The address of a Redis with TLS has the scheme rediss; the readiness check needs no client certificate."""
     config = "tls-cert-file $FILES/cert.pem\ntls-key-file $FILES/key.pem\ntls-ca-cert-file $FILES/cert.pem"
     try:
         server = new_redis(tls=True, config=config, files=certificate)
@@ -202,8 +204,8 @@ def test_redis_with_tls_is_ready_and_takes_only_tls(
 
 
 @pytest.mark.parametrize("name", ["nats", "redis"])
-def test_paused_stopped_and_dead_servers_can_be_stopped_and_killed(choice: servers.Choice, name: str) -> None:
-    """Tests need not know in which state they left a server."""
+def test_servers_can_be_stopped_and_killed_in_any_state(choice: servers.Choice, name: str) -> None:
+    """A server can be stopped, killed and started whether it is running, paused, stopped or dead."""
     with getattr(choice, name)() as server:
         server.pause()
         server.stop()
@@ -219,8 +221,8 @@ def test_paused_stopped_and_dead_servers_can_be_stopped_and_killed(choice: serve
 
 
 @pytest.mark.parametrize("name", ["nats", "redis"])
-def test_a_server_that_does_not_start_says_why(choice: servers.Choice, name: str) -> None:
-    """The error has the end of the server's log."""
+def test_a_server_that_does_not_start_reports_the_reason(choice: servers.Choice, name: str) -> None:
+    """The error contains the end of the server's log."""
     with (
         pytest.raises(ServerError, match=r"ended:\n(.*\n)*.*(no-such-value|server\.conf:4)"),
         getattr(choice, name)(config="port no-such-value"),
@@ -229,10 +231,8 @@ def test_a_server_that_does_not_start_says_why(choice: servers.Choice, name: str
 
 
 @pytest.mark.parametrize("name", ["nats", "redis"])
-def test_a_taken_port_is_an_error_where_it_was_asked_for_and_changed_where_not(
-    choice: servers.Choice, name: str
-) -> None:
-    """Clients that were told of a port find the server there, or nobody."""
+def test_a_used_port_is_an_error_if_it_was_given_and_is_changed_otherwise(choice: servers.Choice, name: str) -> None:
+    """A given port is never changed, since clients may know it; a chosen one is changed if it is in use."""
     make = getattr(choice, name)
     with make() as first:
         with pytest.raises(ServerError), make(port=first.port):
@@ -244,7 +244,7 @@ def test_a_taken_port_is_an_error_where_it_was_asked_for_and_changed_where_not(
 
 
 def test_an_address_is_known_before_the_server_is_started(choice: servers.Choice) -> None:
-    """A client can be pointed to a server that is not there yet."""
+    """The address of a server that is not running yet can be given to clients."""
     server = choice.redis()
     try:
         with pytest.raises(redis.ConnectionError), redis.Redis.from_url(server.uri, retry=None) as client:

@@ -1,4 +1,4 @@
-"""Each fault of the simulator does what it says, as often as it was asked to, and nothing else."""
+"""Each fault of the simulator has its effect, the requested number of times, and no other effect."""
 
 import datetime as dt
 import http.client
@@ -25,14 +25,14 @@ COUNTRIES = "/kori/api/cached/codebooks/urn:code:country"
 
 @pytest.fixture
 def sisu() -> Iterator[SisuSimulator]:
-    """Start a small SISU, to be told what to do wrong."""
+    """Start a small SISU without faults."""
     with SisuSimulator(size=120, services=PERSON_AND_MORE) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def raw(sisu: SisuSimulator) -> Iterator[Raw]:
-    """Send a request for persons, whose answer is then read as it comes."""
+    """Return a function that sends a request for persons, and returns the connection to read the response from."""
     with ExitStack() as stack:
 
         def send() -> http.client.HTTPConnection:
@@ -46,32 +46,32 @@ def raw(sisu: SisuSimulator) -> Iterator[Raw]:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 401, 403])
 def test_a_status(sisu: SisuSimulator, status: int) -> None:
-    """Any status comes as often as was asked for; then all is well, and the log says what was done."""
+    """A status is returned the requested number of times, then the right response, and the log shows the fault."""
     right = get(sisu, PERSONS).content
     sisu.fault("status", status=status, times=2)
-    answers = [get(sisu, PERSONS) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [status, status, 200]
-    assert answers[2].content == right
-    assert not any("Retry-After" in answer.headers for answer in answers)
-    assert [(r.status, r.entities, r.fault) for r in sisu.requests[1:3]] == [(status, 0, "status")] * 2
+    responses = [get(sisu, PERSONS) for _ in range(3)]
+    assert [response.status_code for response in responses] == [status, status, 200]
+    assert responses[2].content == right
+    assert not any("Retry-After" in response.headers for response in responses)
+    assert [(each.status, each.entities, each.fault) for each in sisu.requests[1:3]] == [(status, 0, "status")] * 2
 
 
 def test_retry_after(sisu: SisuSimulator) -> None:
-    """A status comes with a Retry-After in seconds, as a date, or with any text, and with other headers."""
+    """A status can have a Retry-After in seconds, as a date or with any text, and other headers."""
     sisu.fault("status", status=429, retry_after=7)
     sisu.fault("status", status=503, retry_after_date_seconds=60)
     sisu.fault("status", status=503, retry_after="soon")
     sisu.fault("status", status=302, headers={"Location": "https://login.example.fi/"})
     assert get(sisu, PERSONS).headers["Retry-After"] == "7"
-    moment = parsedate_to_datetime(get(sisu, PERSONS).headers["Retry-After"])
-    assert abs((moment - dt.datetime.now(dt.UTC)).total_seconds() - 60) < 20
+    retry_at = parsedate_to_datetime(get(sisu, PERSONS).headers["Retry-After"])
+    assert abs((retry_at - dt.datetime.now(dt.UTC)).total_seconds() - 60) < 20
     assert get(sisu, PERSONS).headers["Retry-After"] == "soon"
     redirect = requests.get(sisu.uri + PERSONS, allow_redirects=False, timeout=TIMEOUT_SECONDS)
     assert (redirect.status_code, redirect.headers["Location"]) == (302, "https://login.example.fi/")
 
 
 def test_a_hang_lasts_until_it_is_released(sisu: SisuSimulator) -> None:
-    """Not a byte comes before the release; then comes the right answer."""
+    """No byte is sent before the fault is released, and then the right response."""
     right = get(sisu, PERSONS).content
     fault = sisu.fault("hang", times=None)
     with socket.create_connection(("127.0.0.1", sisu.port), TIMEOUT_SECONDS) as connection:
@@ -88,7 +88,7 @@ def test_a_hang_lasts_until_it_is_released(sisu: SisuSimulator) -> None:
 
 
 def test_a_hang_ends_with_the_simulator(sisu: SisuSimulator, raw: Raw) -> None:
-    """Who hangs when the simulator stops gets no answer, but an end."""
+    """A request that hangs when the simulator stops gets no response, and its connection ends."""
     sisu.fault("hang")
     connection = raw()
     wait_until(lambda: sisu.requests, "the request hangs")
@@ -97,66 +97,66 @@ def test_a_hang_ends_with_the_simulator(sisu: SisuSimulator, raw: Raw) -> None:
         connection.getresponse()
 
 
-def test_others_are_served_while_one_hangs(sisu: SisuSimulator, raw: Raw) -> None:
-    """A hang holds up one connection."""
+def test_other_requests_are_served_while_one_hangs(sisu: SisuSimulator, raw: Raw) -> None:
+    """A hang affects one connection only."""
     sisu.fault("hang", service="PERSON")
     raw()
     assert get(sisu, COUNTRIES).ok
 
 
-def test_a_drip_comes_byte_by_byte(sisu: SisuSimulator, raw: Raw) -> None:
-    """Head and Content-Length come at once, the body in single bytes until the fault is released."""
+def test_a_drip_sends_single_bytes(sisu: SisuSimulator, raw: Raw) -> None:
+    """The headers are sent at once, and the body in single bytes until the fault is released."""
     right = get(sisu, PERSONS).content
     fault = sisu.fault("drip", pause_seconds=0.001)
     response = raw().getresponse()
     assert response.getheader("Content-Length") == str(len(right))
-    begun = b"".join(response.read1(1000) for _ in range(3))
-    assert len(begun) < 1000
+    start = b"".join(response.read1(1000) for _ in range(3))
+    assert len(start) < 1000
     fault.release()
-    assert begun + response.read() == right
+    assert start + response.read() == right
 
 
 def test_truncated_with_its_own_length(sisu: SisuSimulator) -> None:
-    """HTTP sees a whole answer; JSON does not."""
+    """The truncated body is a complete HTTP response with its own Content-Length."""
     right = get(sisu, PERSONS).content
     sisu.fault("truncated", times=2, after_bytes=100)
-    answer = get(sisu, PERSONS)
-    assert answer.content == right[:100]
-    assert answer.headers["Content-Length"] == "100"
+    response = get(sisu, PERSONS)
+    assert response.content == right[:100]
+    assert response.headers["Content-Length"] == "100"
 
 
 def test_truncated_with_the_whole_length(sisu: SisuSimulator, raw: Raw) -> None:
-    """HTTP misses the other half, and the connection has ended."""
+    """With the Content-Length of the whole body, the connection ends after half of it."""
     right = get(sisu, PERSONS).content
     sisu.fault("truncated", honest_length=False)
-    with pytest.raises(http.client.IncompleteRead) as cut:
+    with pytest.raises(http.client.IncompleteRead) as raised:
         raw().getresponse().read()
-    assert cut.value.partial == right[: len(right) // 2]
+    assert raised.value.partial == right[: len(right) // 2]
 
 
 @pytest.mark.parametrize("after_bytes", [0, 100, None])
 def test_a_reset(sisu: SisuSimulator, raw: Raw, after_bytes: int | None) -> None:
-    """In the middle of the body the connection is reset, not closed."""
+    """The connection is reset in the body, not closed."""
     right = get(sisu, PERSONS).content
     sisu.fault("reset", after_bytes=after_bytes)
     connection = raw()
     with pytest.raises(ConnectionResetError):
         connection.getresponse().read()
     assert get(sisu, PERSONS).content == right
-    assert [(r.status, r.entities, r.fault) for r in sisu.requests][1] == (200, 0, "reset")
+    assert [(each.status, each.entities, each.fault) for each in sisu.requests][1] == (200, 0, "reset")
 
 
 def test_a_web_page(sisu: SisuSimulator) -> None:
-    """A login page comes with status 200."""
+    """A login page is returned with status 200."""
     sisu.fault("html")
-    answer = get(sisu, PERSONS)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert answer.text.startswith("<!DOCTYPE html>")
+    response = get(sisu, PERSONS)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert response.text.startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("since", [0, 10**9])
 def test_invalid_utf8(sisu: SisuSimulator, since: int) -> None:
-    """One byte in a string is not UTF-8; but for it, the body is the right one."""
+    """One byte in a string is not UTF-8; without it, the body is the right one."""
     right = get(sisu, PERSONS, since=since).content
     sisu.fault("invalid_utf8")
     body = get(sisu, PERSONS, since=since).content
@@ -166,11 +166,11 @@ def test_invalid_utf8(sisu: SisuSimulator, since: int) -> None:
     json.loads(body.decode(errors="replace"))
 
 
-# --- when a fault hits -----------------------------------------------------------------------------------------------
+# --- when a fault takes effect ---------------------------------------------------------------------------------------
 
 
-def test_a_fault_hits_its_service_only(sisu: SisuSimulator) -> None:
-    """Requests of other services neither suffer nor count."""
+def test_a_fault_affects_its_service_only(sisu: SisuSimulator) -> None:
+    """Requests for other services are neither affected nor counted."""
     fault = sisu.fault("status", service="COUNTRY", status=500)
     assert get(sisu, PERSONS).ok
     assert get(sisu, COUNTRIES).status_code == 500
@@ -178,28 +178,28 @@ def test_a_fault_hits_its_service_only(sisu: SisuSimulator) -> None:
     assert fault.hits == 1
 
 
-def test_a_fault_of_exports_leaves_others_alone(sisu: SisuSimulator) -> None:
-    """A codebook has no ordinal that could be wrong."""
+def test_a_fault_of_exports_does_not_affect_codebooks(sisu: SisuSimulator) -> None:
+    """A fault of an ordinal does not apply to a codebook, which has none."""
     fault = sisu.fault("ordinal_null")
     assert get(sisu, COUNTRIES).ok
     assert fault.hits == 0
 
 
-def test_a_fault_may_wait(sisu: SisuSimulator) -> None:
-    """So many requests are left alone first."""
+def test_a_fault_may_skip_requests(sisu: SisuSimulator) -> None:
+    """The given number of requests is served normally first."""
     sisu.fault("status", skip=2)
     assert [get(sisu, PERSONS).status_code for _ in range(4)] == [200, 200, 500, 200]
 
 
-def test_faults_come_in_the_order_in_which_they_were_asked_for(sisu: SisuSimulator) -> None:
-    """One request has one fault."""
+def test_faults_take_effect_in_the_order_in_which_they_were_added(sisu: SisuSimulator) -> None:
+    """Each request is affected by one fault, the oldest first."""
     for status in (500, 502, 503):
         sisu.fault("status", status=status)
     assert [get(sisu, PERSONS).status_code for _ in range(4)] == [500, 502, 503, 200]
 
 
 def test_faults_end_when_they_are_released(sisu: SisuSimulator) -> None:
-    """Without a number of times, a fault lasts until then."""
+    """A fault without a number of times lasts until it is released."""
     sisu.fault("status", times=None)
     assert [get(sisu, PERSONS).status_code for _ in range(3)] == [500] * 3
     sisu.release_faults()
@@ -210,20 +210,20 @@ def test_faults_end_when_they_are_released(sisu: SisuSimulator) -> None:
     ("kind", "details"),
     [
         ("sulk", {}),
-        ("status", {"service": "NOBODY"}),
+        ("status", {"service": "UNKNOWN"}),
         ("ordinal_null", {"service": "COUNTRY"}),
         ("graphql_errors", {"service": "PERSON"}),
         ("status", {"colour": "red"}),
         ("status", {"status": "red"}),
     ],
 )
-def test_a_fault_that_cannot_be_is_refused(sisu: SisuSimulator, kind: str, details: dict[str, Any]) -> None:
-    """A test that misspells its fault does not pass for that."""
+def test_an_invalid_fault_is_rejected(sisu: SisuSimulator, kind: str, details: dict[str, Any]) -> None:
+    """A fault that is misspelled or cannot apply raises an error, so that no test passes because of it."""
     with pytest.raises(ValueError, match=r"no such|cannot have"):
         sisu.fault(kind, **details)
 
 
 def test_every_kind_of_fault_has_a_test() -> None:
-    """A new kind gets a test, here or in the file for bad pages."""
+    """Every kind of fault occurs in the tests, here or in the file for bad pages."""
     text = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_sisu_simulator_*.py"))
     assert [kind for kind in FaultKind if f'"{kind}"' not in text] == []

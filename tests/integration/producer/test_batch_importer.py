@@ -1,4 +1,4 @@
-"""A batch on real servers, with a clock that the test sets: what counts as waiting, and what does not."""
+"""A batch on real servers, with a clock that the test sets: which time counts towards the panic time-out."""
 
 import asyncio
 
@@ -26,39 +26,41 @@ PANIC_SECONDS = 60.0
 
 
 class SlowPublisher(Publisher):
-    """Publishing takes longer than the panic time-out, by the clock of the test."""
+    """A publisher that takes longer than the panic time-out, by the clock of the test."""
 
     now_seconds = 0.0
 
     async def publish(self, batch: Batch, execution: str, publish: PublishChunks) -> None:
-        """Publish, and let time pass."""
+        """Publish, and move the clock."""
         await super().publish(batch, execution, publish)
         self.now_seconds += 2 * PANIC_SECONDS
 
 
-class WatchedLedger(Ledger):
-    """Counts how often it is looked at."""
+class CountingLedger(Ledger):
+    """A ledger that counts how often its progress is read."""
 
-    looks = 0
+    reads = 0
 
     async def progress(self) -> Progress:
-        """Look, and count it."""
-        self.looks += 1
+        """Read the progress, and count it."""
+        self.reads += 1
         return await super().progress()
 
 
-async def test_what_takes_long_to_publish_is_not_sent_again_for_that(nats_uri: str, redis_uri: str) -> None:
-    """Mankelis have the whole panic time-out from the moment in which the broker has all chunks."""
+async def test_time_spent_on_publishing_causes_no_re_send(nats_uri: str, redis_uri: str) -> None:
+    """The panic time-out starts when the broker has confirmed all chunks, so slow publishing triggers no re-send."""
     async with connected(nats_uri) as broker, connect(redis_uri) as redis:
         publisher = SlowPublisher(broker)
-        wakeup = ProgressListener(ProgressChannels(RedisClient(redis), [ServiceKeys(PERSON.key).progress]))
-        ledger = WatchedLedger(Scripts(RedisClient(redis)), PERSON.key)
+        listener = ProgressListener(ProgressChannels(RedisClient(redis), [ServiceKeys(PERSON.key).progress]))
+        ledger = CountingLedger(Scripts(RedisClient(redis)), PERSON.key)
         importer = BatchImporter(
-            publisher, wakeup, ExecutionLimits(PANIC_SECONDS, 6, None), 10, clock=lambda: publisher.now_seconds
+            publisher, listener, ExecutionLimits(PANIC_SECONDS, 6, None), 10, clock=lambda: publisher.now_seconds
         )
         batch = Batch(PERSON, 0, 20, has_more=False, entities=[Entity(b"{}")] * 20)
         work = asyncio.create_task(importer.import_batch(batch, ledger))
-        await wait_until_async(lambda: ledger.looks >= 2, "the ledger was looked at, and what came of that was done")
+        await wait_until_async(
+            lambda: ledger.reads >= 2, "the ledger was read twice, and the first reading was acted upon"
+        )
         state = (await broker.jetstream.stream_info(keys.CHUNK_STREAM)).state
         assert (state.messages, publisher.now_seconds) == (2, 2 * PANIC_SECONDS)
         progress = await ledger.progress()

@@ -10,7 +10,7 @@ from producer.batch.publisher import Publisher
 from producer.control.lock import TTL_SECONDS
 from shared.model.batch import Batch
 from shared.model.messages import Entity
-from tests.support.batch_harness import PERSON, at_work
+from tests.support.batch_harness import PERSON, running_importer
 from tests.support.brokers import connected
 
 MANY = 200_000
@@ -18,12 +18,12 @@ MANY = 200_000
 
 async def test_a_page_of_many_tiny_entities_leaves_the_lock_time_to_be_renewed(nats_uri: str, redis_uri: str) -> None:
     """However many entities a page has, no step of the event loop takes as long as the lock's renewal may wait."""
-    async with at_work(nats_uri, redis_uri) as rig:
+    async with running_importer(nats_uri, redis_uri) as harness:
         gaps: list[float] = []
         probe = asyncio.create_task(_measure_gaps(gaps))
-        await rig.import_next(0, b"{}", MANY)
+        await harness.import_next(0, b"{}", MANY)
         probe.cancel()
-        assert await rig.redis.get(PERSON.key) == str(MANY)
+        assert await harness.redis.get(PERSON.key) == str(MANY)
     assert max(gaps) < TTL_SECONDS / 3
 
 

@@ -1,4 +1,4 @@
-"""POST_UPDATE on real NATS and Redis: sent once, never while another runs, never blocked for ever."""
+"""POST_UPDATE on real NATS and Redis: sent once, never while another one runs, and never blocked without a limit."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,13 +23,14 @@ from tests.support.waiting import wait_until_async
 
 
 @asynccontextmanager
-async def post_updates(nats_uri: str, redis_uri: str) -> AsyncIterator[tuple[PostUpdate, Broker, Redis]]:
+async def new_post_update(nats_uri: str, redis_uri: str) -> AsyncIterator[tuple[PostUpdate, Broker, Redis]]:
+    """Yield a PostUpdate and its connections."""
     async with connected(nats_uri) as broker, connect(redis_uri) as redis:
         yield PostUpdate(PostUpdateFlag(Scripts(RedisClient(redis))), Publisher(broker)), broker, redis
 
 
 async def sent(broker: Broker) -> list[object]:
-    """Return what is on POST_UPDATE."""
+    """Return the messages on POST_UPDATE."""
     state = (await broker.jetstream.stream_info(keys.CHUNK_STREAM)).state
     messages = [
         await broker.jetstream.get_msg(keys.CHUNK_STREAM, seq=number)
@@ -40,17 +41,17 @@ async def sent(broker: Broker) -> list[object]:
     return [json.loads(message.data or b"") for message in messages]
 
 
-async def test_it_is_sent_and_noted(nats_uri: str, redis_uri: str) -> None:
-    """The message names the run, and Redis has the run for as long as an answer is awaited."""
-    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+async def test_it_is_sent_and_recorded(nats_uri: str, redis_uri: str) -> None:
+    """The message names the run, and Redis keeps the run for as long as a reply is awaited."""
+    async with new_post_update(nats_uri, redis_uri) as (post_update, broker, redis):
         await post_update.send("run-1")
         assert await sent(broker) == [{"success": True, "runId": "run-1"}]
         assert await redis.get(keys.POST_UPDATE_RUNNING) == "run-1"
         assert EXPIRY_SECONDS - 10 < await redis.ttl(keys.POST_UPDATE_RUNNING) <= EXPIRY_SECONDS
 
 
-async def test_a_lost_reply_does_not_keep_a_run_from_its_post_update(redis_uri: str) -> None:
-    """Noting that the same run's is running, once more, says the same as the first time."""
+async def test_recording_a_post_update_is_idempotent(redis_uri: str) -> None:
+    """Recording the post-update of the same run again, after a lost reply, returns the same as the first time."""
     async with connect(redis_uri) as redis:
         for _ in range(2):
             assert (
@@ -64,8 +65,8 @@ async def test_a_lost_reply_does_not_keep_a_run_from_its_post_update(redis_uri: 
 
 
 async def test_none_is_sent_while_another_runs(nats_uri: str, redis_uri: str) -> None:
-    """Until its end is noted, a post-update has no successor, and its note is not prolonged."""
-    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+    """Until the end of a post-update is recorded, no other is sent, and its record does not live longer."""
+    async with new_post_update(nats_uri, redis_uri) as (post_update, broker, redis):
         await post_update.send("run-1")
         await redis.expire(keys.POST_UPDATE_RUNNING, 100)
         await post_update.send("run-2")
@@ -77,9 +78,9 @@ async def test_none_is_sent_while_another_runs(nats_uri: str, redis_uri: str) ->
         assert await sent(broker) == [{"success": True, "runId": "run-3"}]
 
 
-async def test_it_does_not_pile_up_where_nobody_takes_it(nats_uri: str, redis_uri: str) -> None:
-    """Of several runs only the newest one's waits; what else is in the work queue stays."""
-    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+async def test_unconsumed_post_updates_do_not_accumulate(nats_uri: str, redis_uri: str) -> None:
+    """Only the newest of several post-updates stays in the work queue, and other messages stay as well."""
+    async with new_post_update(nats_uri, redis_uri) as (post_update, broker, redis):
         await broker.publish(keys.CHUNK_STREAM, CHANNELS[0], b"{}", "a-chunk")
         for run in ("run-1", "run-2", "run-3"):
             await post_update.send(run)
@@ -89,40 +90,40 @@ async def test_it_does_not_pile_up_where_nobody_takes_it(nats_uri: str, redis_ur
         assert json.loads(newest.data or b"") == {"success": True, "runId": "run-3"}
 
 
-async def test_a_lost_answer_does_not_block_for_ever(
+async def test_a_lost_reply_does_not_block_later_runs(
     nats_uri: str, redis_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the note has expired, the next run sends its post-update."""
+    """When the record of a post-update has expired, the next run sends its own."""
     monkeypatch.setattr(module, "EXPIRY_SECONDS", 1)
-    async with post_updates(nats_uri, redis_uri) as (post_update, broker, redis):
+    async with new_post_update(nats_uri, redis_uri) as (post_update, broker, redis):
         await post_update.send("run-1")
 
         async def has_expired() -> bool:
             return not await redis.exists(keys.POST_UPDATE_RUNNING)
 
-        await wait_until_async(has_expired, "the note has expired")
+        await wait_until_async(has_expired, "the record has expired")
         await post_update.send("run-2")
         assert await sent(broker) == [{"success": True, "runId": "run-2"}]
 
 
-async def test_repeating_it_sends_it_once(nats_uri: str, redis_uri: str) -> None:
-    """Sent again for the same run, after a reply was lost, there is one message nevertheless."""
-    async with post_updates(nats_uri, redis_uri) as (post_update, broker, _):
+async def test_a_repeated_post_update_is_stored_once(nats_uri: str, redis_uri: str) -> None:
+    """A post-update that is sent again for the same run, after a lost reply, is one message."""
+    async with new_post_update(nats_uri, redis_uri) as (post_update, broker, _):
         await post_update.send("run-1")
         await post_update.send("run-1")
         assert len(await sent(broker)) == 1
 
 
-async def test_what_cannot_be_tidied_ends_nothing(
+async def test_a_failed_purge_is_logged_and_ignored(
     nats_uri: str, redis_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user who may not purge has sent the post-update all the same, and is told what that costs."""
+    """If older post-updates cannot be purged, the new one is sent all the same, and the failure is logged."""
 
-    async def refused(*_: object, **__: object) -> None:
-        raise DependencyLostError("NATS JetStream did not answer")
+    async def fail(*_: object, **__: object) -> None:
+        raise DependencyLostError("NATS JetStream did not reply")
 
-    async with post_updates(nats_uri, redis_uri) as (post_update, broker, _):
-        monkeypatch.setattr(broker, "purge", refused)
+    async with new_post_update(nats_uri, redis_uri) as (post_update, broker, _):
+        monkeypatch.setattr(broker, "purge", fail)
         with capture_logs() as logged:
             await post_update.send("run-1")
         assert await sent(broker) == [{"success": True, "runId": "run-1"}]

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP, of a process with real servers behind it."""
+"""Health and metrics over HTTP, of a process with real servers."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 @asynccontextmanager
 async def served(nats_uri: str, redis_uri: str, *, progressing: bool = True) -> AsyncIterator[str]:
-    """Return the address of an application that serves the health of connections to these servers."""
+    """Serve the health of connections to these servers, and yield the address."""
     stop, redis, listener = Stop(), RedisClient(make_redis(redis_uri)), listen(HOST, [0])
     assert listener
     port = listener.getsockname()[1]
@@ -39,35 +39,37 @@ async def served(nats_uri: str, redis_uri: str, *, progressing: bool = True) -> 
 
 
 async def get(address: str) -> requests.Response:
-    """Return what a GET answers."""
+    """Return the response to a GET."""
     return await asyncio.to_thread(requests.get, address, timeout=20)
 
 
 @pytest.mark.parametrize("progressing", [True, False])
-async def test_health_tells_ready_and_progressing_apart(nats_uri: str, redis_uri: str, *, progressing: bool) -> None:
-    """A process with its dependencies is alive and ready, whether or not its batch gets on."""
+async def test_health_reports_ready_and_progressing_separately(
+    nats_uri: str, redis_uri: str, *, progressing: bool
+) -> None:
+    """A process with its dependencies is alive and ready, whether or not its batch makes progress."""
     async with served(nats_uri, redis_uri, progressing=progressing) as address:
         for path in ("/healthz", "/readyz"):
-            answer = await get(address + path)
-            assert answer.status_code == 200
-            assert answer.json() == {"alive": True, "ready": True, "progressing": progressing}
+            response = await get(address + path)
+            assert response.status_code == 200
+            assert response.json() == {"alive": True, "ready": True, "progressing": progressing}
 
 
 async def test_a_process_without_redis_is_alive_but_not_ready(nats_uri: str, make_redis_server: Server) -> None:
-    """While Redis is away, /healthz answers 200 and /readyz 503."""
+    """While Redis is down, /healthz returns 200 and /readyz returns 503."""
     async with served(nats_uri, make_redis_server.uri) as address:
         make_redis_server.kill()
 
-        async def unready() -> bool:
+        async def is_unready() -> bool:
             return (await get(address + "/readyz")).status_code == 503
 
-        await wait_until_async(unready, "503")
-        alive = await get(address + "/healthz")
-        assert (alive.status_code, alive.json()["ready"]) == (200, False)
+        await wait_until_async(is_unready, "/readyz returns 503")
+        health = await get(address + "/healthz")
+        assert (health.status_code, health.json()["ready"]) == (200, False)
 
 
 async def test_metrics_are_served_for_prometheus(nats_uri: str, redis_uri: str) -> None:
-    """/metrics has what was counted, in Prometheus's text format, and the version."""
+    """The metrics in Prometheus's text format contain the counters and the version."""
     metrics.ENTITIES.labels("PERSON").inc(3)
     async with served(nats_uri, redis_uri) as address:
         text = (await get(address + "/metrics")).text
@@ -75,18 +77,18 @@ async def test_metrics_are_served_for_prometheus(nats_uri: str, redis_uri: str) 
     assert "importer_build_info{version=" in text
 
 
-def test_the_next_free_port_is_taken() -> None:
-    """Of several ports the first free one is taken; where none is, nothing is served and nothing fails."""
-    with socket.create_server((HOST, 0)) as taken:
-        port = taken.getsockname()[1]
+def test_the_first_free_port_is_used() -> None:
+    """Of several ports the first free one is used; if none is free, nothing is served and nothing fails."""
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
         assert listen(HOST, [port]) is None
         listener = listen(HOST, [port, 0])
         assert listener
         listener.close()
 
 
-def test_an_address_that_is_not_ours_is_a_mistake() -> None:
-    """A host that this machine does not have is named as a bad setting."""
+def test_an_address_of_another_machine_is_a_configuration_error() -> None:
+    """A host address that this machine does not have is reported as an invalid HTTP_HOST."""
     with pytest.raises(ConfigurationError, match="HTTP_HOST"):
         listen("192.0.2.1", [0])
 

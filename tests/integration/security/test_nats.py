@@ -1,4 +1,4 @@
-"""What NATS can demand of us, each by a server that demands it: we are let in with it, and end clearly without it."""
+"""The security settings of NATS, each with a server that requires it: accepted with it, a clear error without it."""
 
 import time
 from collections.abc import Mapping
@@ -27,22 +27,22 @@ VERIFY = 'ca_file: "$FILES/ca.pem", verify: true'
 CREDENTIALS = "check NATS_TOKEN, NATS_CREDS_PATH, NATS_URI"
 
 
-class Lock(NamedTuple):
-    """What a server demands, and the settings that it lets in; values ending in pem, key, creds are names of files."""
+class Requirement(NamedTuple):
+    """What a server requires, and the settings that it accepts; values ending in pem, key and creds are file names."""
 
     config: str
-    key: Mapping[str, str]
+    settings: Mapping[str, str]
     tls: bool = False
     login: str = ""
 
 
-LOCKS = {
-    "token": Lock(f"authorization {{ token: {SECRET} }}", {"NATS_TOKEN": SECRET}),
-    "password": Lock(f"authorization {{ user: importer, password: {SECRET} }}", {}, login=f"importer:{SECRET}@"),
-    "credentials file": Lock(NSC.server_config(), {"NATS_CREDS_PATH": "right.creds"}),
-    "private authority": Lock(TLS.format(server="server", more=""), {"NATS_CA_PATH": "ca.pem"}, tls=True),
-    "certificate that expired": Lock(TLS.format(server="expired-server", more=""), {}, tls=True),
-    "client certificate": Lock(
+REQUIREMENTS = {
+    "token": Requirement(f"authorization {{ token: {SECRET} }}", {"NATS_TOKEN": SECRET}),
+    "password": Requirement(f"authorization {{ user: importer, password: {SECRET} }}", {}, login=f"importer:{SECRET}@"),
+    "credentials file": Requirement(NSC.server_config(), {"NATS_CREDS_PATH": "right.creds"}),
+    "private authority": Requirement(TLS.format(server="server", more=""), {"NATS_CA_PATH": "ca.pem"}, tls=True),
+    "certificate that expired": Requirement(TLS.format(server="expired-server", more=""), {}, tls=True),
+    "client certificate": Requirement(
         TLS.format(server="server", more=VERIFY),
         {"NATS_CA_PATH": "ca.pem", "NATS_CERT_PATH": "client.pem", "NATS_KEY_PATH": "client.key"},
         tls=True,
@@ -52,7 +52,7 @@ LOCKS = {
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates, and credentials files: right, of another operator, and expired."""
+    """Return a folder with certificates and credentials files: a valid one, a foreign one and an expired one."""
     folder = write_certificates(tmp_path_factory.mktemp("files"))
     (folder / "right.creds").write_text(NSC.credentials())
     (folder / "foreign.creds").write_text(FOREIGN.credentials())
@@ -60,35 +60,36 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def locked(make_nats: MakeServer, lock: Lock, files: Path) -> Server:
-    """Start a NATS that demands it."""
-    certificates = {path.name: path.read_bytes() for path in files.iterdir()} if lock.tls else {}
-    return make_nats(config=lock.config, tls=lock.tls, files=certificates)
+def start_nats(make_nats: MakeServer, requirement: Requirement, files: Path) -> Server:
+    """Start a NATS with this requirement."""
+    certificates = {path.name: path.read_bytes() for path in files.iterdir()} if requirement.tls else {}
+    return make_nats(config=requirement.config, tls=requirement.tls, files=certificates)
 
 
 def with_paths(settings: Mapping[str, str], files: Path) -> dict[str, str]:
-    """Return the settings, with the files' whole paths."""
+    """Return the settings with the absolute paths of the files."""
     return {name: str(files / value) if name.endswith("_PATH") else value for name, value in settings.items()}
 
 
 def with_login(uri: str, login: str) -> str:
+    """Return the address with this login."""
     return uri.replace("://", f"://{login}")
 
 
-@pytest.mark.parametrize("name", [name for name in LOCKS if name != "certificate that expired"])
-async def test_let_in(make_nats: MakeServer, files: Path, name: str) -> None:
-    """With what the server demands we get in, and our messages are stored."""
-    lock = LOCKS[name]
-    server = locked(make_nats, lock, files)
-    key = {variable.lower(): value for variable, value in with_paths(lock.key, files).items()}
-    async with connected(with_login(server.uri, lock.login), **key) as broker:
+@pytest.mark.parametrize("name", [name for name in REQUIREMENTS if name != "certificate that expired"])
+async def test_the_required_settings_are_accepted(make_nats: MakeServer, files: Path, name: str) -> None:
+    """With the settings that the server requires, the connection works and messages are stored."""
+    requirement = REQUIREMENTS[name]
+    server = start_nats(make_nats, requirement, files)
+    settings = {variable.lower(): value for variable, value in with_paths(requirement.settings, files).items()}
+    async with connected(with_login(server.uri, requirement.login), **settings) as broker:
         await broker.publish(keys.CHUNK_STREAM, CHANNEL, b"{}", "1")
         assert (await broker.jetstream.stream_info(keys.CHUNK_STREAM)).state.messages == 1
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("name", "shown", "login", "told", "code"),
+    ("name", "settings", "login", "error", "code"),
     [
         ("token", {}, "", f"rejected the credentials: {CREDENTIALS}", 2),
         ("token", {"NATS_TOKEN": "wr0ng"}, "", f"rejected the credentials: {CREDENTIALS}", 2),
@@ -123,27 +124,27 @@ async def test_let_in(make_nats: MakeServer, files: Path, name: str) -> None:
         ),
     ],
 )
-def test_refused(
+def test_missing_or_wrong_settings_are_reported(
     redis_uri: str,
     make_nats: MakeServer,
     files: Path,
     program: tuple[str, ...],
     name: str,
-    shown: Mapping[str, str],
+    settings: Mapping[str, str],
     login: str,
-    told: str,
+    error: str,
     code: int,
 ) -> None:
-    """Without it, or with what is wrong or expired, a program ends at once and says which variables to check.
+    """With missing, wrong or expired settings a program ends at once and says which variables to check.
 
-    With 3, for a restart, where a file is wrong, which may be renewed.
+    The exit code is 3, for a restart, if a file is wrong, since files may be renewed.
     """
-    server = locked(make_nats, LOCKS[name], files)
+    server = start_nats(make_nats, REQUIREMENTS[name], files)
     uri = with_login(server.uri, login)
-    outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **with_paths(shown, files)))
+    outcome = run(*program, **variables(NATS_URI=uri, REDIS_URI=redis_uri, **with_paths(settings, files)))
     reason = last_word(outcome, "wr0ng", SECRET, code=code)
     assert f"NATS at 127.0.0.1:{server.port}" in reason
-    assert told in reason
+    assert error in reason
     assert outcome.seconds < QUICK_SECONDS
 
 
@@ -151,29 +152,29 @@ def test_refused(
 
 
 async def reload(server: Server, config: str, **login: str) -> None:
-    """Give the server another configuration while it runs, by its system account."""
+    """Reload the running server with another configuration, by its system account."""
     path = server.data.parent / "server.conf"
     path.write_text(path.read_text().replace(server.config, config))
     server.config = config
     client = await nats.connect(server.uri, allow_reconnect=False, **login)  # type: ignore[arg-type]
-    answer = await client.request(f"$SYS.REQ.SERVER.{client._server_info['server_id']}.RELOAD", timeout=10)
-    assert b'"error"' not in answer.data, answer.data
+    response = await client.request(f"$SYS.REQ.SERVER.{client._server_info['server_id']}.RELOAD", timeout=10)
+    assert b'"error"' not in response.data, response.data
     await client.close()
 
 
-def start_both(stack: ExitStack, uri: str, redis_uri: str, **key: str) -> list[ProcessUnderTest]:
-    """Return a collector, and a producer with a batch in flight that nobody takes, both at work."""
+def start_both(stack: ExitStack, uri: str, redis_uri: str, **others: str) -> list[ProcessUnderTest]:
+    """Start a collector, and a producer with a batch in flight that is not consumed; return both."""
     sisu = stack.enter_context(SisuSimulator(size=200))
-    ours = variables(NATS_URI=uri, REDIS_URI=redis_uri, SIS_API_URL=sisu.uri, SERVICES="PERSON", **key)
-    collector = stack.enter_context(ProcessUnderTest("ack_collector", **ours))
-    producer = stack.enter_context(ProcessUnderTest("producer", **ours))
+    settings = variables(NATS_URI=uri, REDIS_URI=redis_uri, SIS_API_URL=sisu.uri, SERVICES="PERSON", **others)
+    collector = stack.enter_context(ProcessUnderTest("ack_collector", **settings))
+    producer = stack.enter_context(ProcessUnderTest("producer", **settings))
     collector.wait_for('"started"')
     producer.wait_for('"batch_started"')
     return [collector, producer]
 
 
-def check_both_end(programs: list[ProcessUnderTest], *secrets: str) -> None:
-    """They were let in once, so a fresh start is worth it, with files that may be newer: exit code 3."""
+def assert_both_end(programs: list[ProcessUnderTest], *secrets: str) -> None:
+    """Assert exit code 3: the credentials worked once, so a restart may help, with files that may have been renewed."""
     for program in programs:
         reason = last_word(program.outcome(30), *secrets, code=3)
         assert "closed the connection for good" in reason
@@ -181,7 +182,7 @@ def check_both_end(programs: list[ProcessUnderTest], *secrets: str) -> None:
 
 
 async def test_a_password_that_is_changed_while_connected(make_nats: MakeServer, redis_uri: str) -> None:
-    """A NATS that reads another password from its configuration ends both programs, with what to check."""
+    """When NATS reloads its configuration with another password, both programs end, with what to check."""
 
     def config(password: str) -> str:
         return (
@@ -194,25 +195,25 @@ async def test_a_password_that_is_changed_while_connected(make_nats: MakeServer,
     with ExitStack() as stack:
         programs = start_both(stack, with_login(server.uri, f"importer:{SECRET}@"), redis_uri)
         await reload(server, config("another"), user="sys", password="sys")
-        check_both_end(programs, SECRET)
+        assert_both_end(programs, SECRET)
 
 
 async def test_a_user_that_is_revoked_while_connected(make_nats: MakeServer, redis_uri: str, tmp_path: Path) -> None:
-    """An account that revokes its users ends both programs, with what to check."""
-    ours, system = tmp_path / "ours.creds", tmp_path / "system.creds"
-    ours.write_text(NSC.credentials())
+    """When an account revokes its users, both programs end, with what to check."""
+    credentials, system = tmp_path / "user.creds", tmp_path / "system.creds"
+    credentials.write_text(NSC.credentials())
     system.write_text(NSC.system_credentials())
     server = make_nats(config=NSC.server_config())
     with ExitStack() as stack:
-        programs = start_both(stack, server.uri, redis_uri, NATS_CREDS_PATH=str(ours))
+        programs = start_both(stack, server.uri, redis_uri, NATS_CREDS_PATH=str(credentials))
         await reload(server, NSC.server_config(revoked=True), user_credentials=str(system))
-        check_both_end(programs, ours.read_text().splitlines()[1])
+        assert_both_end(programs, credentials.read_text().splitlines()[1])
 
 
 def test_a_user_that_expires_while_connected(make_nats: MakeServer, redis_uri: str, tmp_path: Path) -> None:
-    """A user's token that runs out ends both programs, with what to check."""
-    ours = tmp_path / "ours.creds"
-    ours.write_text(NSC.credentials(expires=int(time.time()) + 12))
+    """When a user's token expires, both programs end, with what to check."""
+    credentials = tmp_path / "user.creds"
+    credentials.write_text(NSC.credentials(expires=int(time.time()) + 12))
     server = make_nats(config=NSC.server_config())
     with ExitStack() as stack:
-        check_both_end(start_both(stack, server.uri, redis_uri, NATS_CREDS_PATH=str(ours)))
+        assert_both_end(start_both(stack, server.uri, redis_uri, NATS_CREDS_PATH=str(credentials)))

@@ -1,4 +1,4 @@
-"""What Redis can demand of us, each by a server that demands it: we are let in with it, and end clearly without it."""
+"""The security settings of Redis, each with a server that requires it: accepted with it, a clear error without it."""
 
 import os
 import socket
@@ -36,23 +36,25 @@ USERS = (
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates."""
+    """Return a folder with certificates."""
     return write_certificates(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture
-def restricted_users(make_redis: MakeServer) -> Server:
-    """Return a Redis with users, where nobody is let in without a password."""
+def redis_with_users(make_redis: MakeServer) -> Server:
+    """Start a Redis with users, which all have a password."""
     return make_redis(config="aclfile $FILES/users.acl", files={"users.acl": USERS})
 
 
-class Fronts:
-    """TLS before a Redis, of several kinds; the Redis of many machines is built without it."""
+class TlsFronts:
+    """Several TLS proxies in front of a Redis, since the Redis of many machines is built without TLS."""
 
     def __init__(self, stack: ExitStack, port: int, files: Path) -> None:
         self.ports = {
-            name: stack.enter_context(TlsProxy(port, files / f"{who}.pem", files / f"{who}.key", client_ca)).port
-            for name, who, client_ca in (
+            name: stack.enter_context(
+                TlsProxy(port, files / f"{certificate}.pem", files / f"{certificate}.key", client_ca)
+            ).port
+            for name, certificate, client_ca in (
                 ("tls", "server", None),
                 ("expired", "expired-server", None),
                 ("mutual", "server", files / "ca.pem"),
@@ -60,36 +62,39 @@ class Fronts:
         }
 
     def uri(self, name: str) -> str:
+        """Return the address of a proxy, with the credentials of a user."""
         return f"rediss://importer:{ENCODED}@127.0.0.1:{self.ports[name]}/0"
 
 
 @pytest.fixture
-def fronts(restricted_users: Server, files: Path) -> Iterator[Fronts]:
-    """Start the restricted Redis, behind TLS."""
+def fronts(redis_with_users: Server, files: Path) -> Iterator[TlsFronts]:
+    """Start the TLS proxies in front of the Redis with users."""
     with ExitStack() as stack:
-        yield Fronts(stack, restricted_users.port, files)
+        yield TlsFronts(stack, redis_with_users.port, files)
 
 
 @pytest.mark.parametrize(("front", "certificate"), [("tls", None), ("mutual", "client")])
-async def test_let_in(fronts: Fronts, files: Path, front: str, certificate: str | None) -> None:
-    """With the authority, the client certificate where one is demanded, and the user's password we get in."""
+async def test_the_required_settings_are_accepted(
+    fronts: TlsFronts, files: Path, front: str, certificate: str | None
+) -> None:
+    """With the authority, the client certificate if one is required, and the user's password, the connection works."""
     own = (files / f"{certificate}.pem", files / f"{certificate}.key") if certificate else (None, None)
     client = await connect_redis(fronts.uri(front), TlsFiles(files / "ca.pem", *own))
     assert await client.redis.acl_whoami() == "importer"
     await client.close()
 
 
-async def test_a_certificate_for_another_host_is_refused(fronts: Fronts, files: Path) -> None:
-    """A trusted authority does not make up for a wrong name."""
+async def test_a_certificate_for_another_host_is_rejected(fronts: TlsFronts, files: Path) -> None:
+    """A certificate of a trusted authority must also have the right host name."""
     uri = fronts.uri("tls").replace("127.0.0.1", "localhost")
-    with pytest.raises(ConfigurationError, match=r"localhost.*; check REDIS_CA_PATH") as refused:
+    with pytest.raises(ConfigurationError, match=r"localhost.*; check REDIS_CA_PATH") as raised:
         await connect_redis(uri, TlsFiles(files / "ca.pem"))
-    assert ENCODED not in str(refused.value)
+    assert ENCODED not in str(raised.value)
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("front", "shown", "told"),
+    ("front", "settings", "error"),
     [
         ("tls", {}, "unable to get local issuer certificate (_ssl.c"),
         ("tls", {"REDIS_CA_PATH": "other-ca.pem"}, "unable to get local issuer certificate (_ssl.c"),
@@ -100,27 +105,27 @@ async def test_a_certificate_for_another_host_is_refused(fronts: Fronts, files: 
     ],
     ids=["no authority", "another authority", "expired", "no certificate", "untrusted", "expired certificate"],
 )
-def test_refused_by_tls(
-    fronts: Fronts, files: Path, program: tuple[str, ...], front: str, shown: Mapping[str, str], told: str
+def test_an_untrusted_certificate_is_reported(
+    fronts: TlsFronts, files: Path, program: tuple[str, ...], front: str, settings: Mapping[str, str], error: str
 ) -> None:
-    """Without a certificate that each side trusts a program ends at once and says which variables to check."""
-    names = dict(shown)
+    """If one side does not trust the other's certificate, a program ends at once and says which variables to check."""
+    names = dict(settings)
     if own := names.pop("own", None):
         names |= {"REDIS_CERT_PATH": f"{own}.pem", "REDIS_KEY_PATH": f"{own}.key"}
     paths = {name: str(files / value) for name, value in names.items()}
     outcome = run(*program, **variables(REDIS_URI=fronts.uri(front), **paths))
     reason = last_word(outcome, SECRET, ENCODED)
     assert reason.startswith("Redis denied the first contact with 127.0.0.1:")
-    assert told in reason
+    assert error in reason
     assert "check REDIS_C" in reason
     assert outcome.seconds < QUICK_SECONDS
 
 
 @BOTH
 @pytest.mark.parametrize("login", ["importer:wr0ng@", f"stranger:{ENCODED}@", f":{ENCODED}@", ""])
-def test_refused_credentials(restricted_users: Server, program: tuple[str, ...], login: str) -> None:
-    """A wrong password, an unknown user, a password without its user, none at all: told at once, never shown."""
-    outcome = run(*program, **variables(REDIS_URI=f"redis://{login}127.0.0.1:{restricted_users.port}/0"))
+def test_rejected_credentials_are_reported(redis_with_users: Server, program: tuple[str, ...], login: str) -> None:
+    """A wrong or missing user or password ends a program at once, and is never shown."""
+    outcome = run(*program, **variables(REDIS_URI=f"redis://{login}127.0.0.1:{redis_with_users.port}/0"))
     reason = last_word(outcome, "wr0ng", SECRET, ENCODED)
     assert reason.startswith("Redis denied the first contact with 127.0.0.1:")
     assert reason.endswith("; check REDIS_URI and the user's permissions")
@@ -128,9 +133,9 @@ def test_refused_credentials(restricted_users: Server, program: tuple[str, ...],
 
 
 @BOTH
-def test_refused_rights(restricted_users: Server, nats_uri: str, program: tuple[str, ...]) -> None:
-    """A user who may only read is let in, and the first command that he may not use is named."""
-    uri = f"redis://reader:{ENCODED}@127.0.0.1:{restricted_users.port}/0"
+def test_a_missing_permission_is_reported(redis_with_users: Server, nats_uri: str, program: tuple[str, ...]) -> None:
+    """A program whose user may only read ends at its first denied command, and says what to check."""
+    uri = f"redis://reader:{ENCODED}@127.0.0.1:{redis_with_users.port}/0"
     reason = last_word(run(*program, **variables(REDIS_URI=uri, NATS_URI=nats_uri)), SECRET, ENCODED)
     assert "Redis denied " in reason
     assert reason.endswith("; check REDIS_URI and the user's permissions")
@@ -138,24 +143,24 @@ def test_refused_rights(restricted_users: Server, nats_uri: str, program: tuple[
 
 @BOTH
 def test_a_password_that_is_changed_while_connected(
-    restricted_users: Server, nats_uri: str, program: tuple[str, ...]
+    redis_with_users: Server, nats_uri: str, program: tuple[str, ...]
 ) -> None:
-    """A Redis that no longer knows the password ends a program with 3, to be started again; then it is a setting."""
-    uri = f"redis://importer:{ENCODED}@127.0.0.1:{restricted_users.port}/0"
-    with ProcessUnderTest(program[0], **variables(REDIS_URI=uri, NATS_URI=nats_uri)) as ours:
-        ours.wait_for('"lock_acquired"' if program[0] == "producer" else '"started"')
-        wait_until(lambda: has_changed_redis(restricted_users.port), "it has changed something in Redis")
-        restricted_users.stop()
-        users = restricted_users.data.parent / "files" / "users.acl"
+    """A Redis that restarts with another password ends a program with 3, for a restart, which then ends with 2."""
+    uri = f"redis://importer:{ENCODED}@127.0.0.1:{redis_with_users.port}/0"
+    with ProcessUnderTest(program[0], **variables(REDIS_URI=uri, NATS_URI=nats_uri)) as process:
+        process.wait_for('"lock_acquired"' if program[0] == "producer" else '"started"')
+        wait_until(lambda: has_heartbeat(redis_with_users.port), "its heartbeat is in Redis")
+        redis_with_users.stop()
+        users = redis_with_users.data.parent / "files" / "users.acl"
         users.write_text(USERS.replace(SECRET, "another"))
-        restricted_users.start()
-        reason = last_word(ours.outcome(40), SECRET, ENCODED, code=3)
+        redis_with_users.start()
+        reason = last_word(process.outcome(40), SECRET, ENCODED, code=3)
     assert reason.endswith("; check REDIS_URI and the user's permissions")
     again = last_word(run(*program, **variables(REDIS_URI=uri, NATS_URI=nats_uri)), SECRET, ENCODED, code=2)
     assert again.startswith("Redis denied the first contact with ")
 
 
-def has_changed_redis(port: int) -> bool:
+def has_heartbeat(port: int) -> bool:
     """Return whether a process has recorded its heartbeat."""
     with redis.Redis(port=port, username="importer", password=SECRET) as client:
         return bool(client.zcard(keys.PROCESSES))
@@ -177,23 +182,23 @@ def cluster() -> Iterator[int]:
 
 @BOTH
 @pytest.mark.parametrize("login", ["", f"poor:{ENCODED}@"])
-def test_a_redis_in_cluster_mode(cluster: int, nats_uri: str, program: tuple[str, ...], login: str) -> None:
-    """It is not supported, which is said at the start, also to a user without the permission for INFO."""
+def test_a_redis_in_cluster_mode_is_an_error(cluster: int, nats_uri: str, program: tuple[str, ...], login: str) -> None:
+    """A program ends at its start with the reason, even if its user has no permission for INFO."""
     uri = f"redis://{login}127.0.0.1:{cluster}/0"
     outcome = run(*program, **variables(REDIS_URI=uri, NATS_URI=nats_uri))
     assert "Redis is in cluster mode, which is not supported" in last_word(outcome, SECRET, ENCODED)
     assert outcome.seconds < QUICK_SECONDS
 
 
-async def test_a_script_that_a_cluster_rejects(cluster: int) -> None:
-    """Where the server does not tell its mode, its error does."""
+async def test_a_script_that_a_cluster_rejects_is_an_error(cluster: int) -> None:
+    """If the mode of the server is unknown, the error of its first script names cluster mode."""
     async with make_redis_client(f"redis://127.0.0.1:{cluster}") as client:
         with pytest.raises(ConfigurationError, match="Redis is in cluster mode"):
             await Ledger(Scripts(RedisClient(client)), "K").begin("1a" * 12, 0, {"0": 1})
 
 
-def test_the_check_names_cluster_mode(cluster: int, nats_uri: str) -> None:
-    """`importer check` says so as an error."""
+def test_the_check_reports_cluster_mode(cluster: int, nats_uri: str) -> None:
+    """`importer check` reports a Redis in cluster mode as an error."""
     uri = f"redis://127.0.0.1:{cluster}/0"
     outcome = run("admin", "check", "--json", **variables(REDIS_URI=uri, NATS_URI=nats_uri))
     assert outcome.code == 1
@@ -201,40 +206,40 @@ def test_the_check_names_cluster_mode(cluster: int, nats_uri: str) -> None:
 
 
 @contextmanager
-def address_that_swallows_packets() -> Iterator[int]:
-    """Yield a port whose queue of connections is full: the kernel drops what comes for it."""
+def unresponsive_port() -> Iterator[int]:
+    """Yield a port with a full queue of connections, so that the kernel drops all further packets to it."""
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("is_behind_sentinel", [False, True])
-async def test_a_host_name_whose_first_address_swallows_packets(
+async def test_a_second_address_of_a_host_is_tried(
     make_redis: MakeServer, monkeypatch: pytest.MonkeyPatch, *, is_behind_sentinel: bool
 ) -> None:
-    """The second address is tried in time, at the start and when the connection has to be made again."""
+    """If the first address does not respond, the second one is tried in time, at the start and at a reconnect."""
     server = make_redis()
     with ExitStack() as stack:
         sentinel = stack.enter_context(Sentinel(server.port)) if is_behind_sentinel else None
-        dead = stack.enter_context(address_that_swallows_packets())
+        unresponsive = stack.enter_context(unresponsive_port())
         resolve = socket.getaddrinfo
 
         def two_addresses(host: str, port: int, *rest: Any, **others: Any) -> list[Any]:
-            ports = [dead, port] if host == "two.example.org" else [port]
-            return [answer for each in ports for answer in resolve("127.0.0.1", each, *rest, **others)]
+            ports = [unresponsive, port] if host == "two.example.org" else [port]
+            return [address for each in ports for address in resolve("127.0.0.1", each, *rest, **others)]
 
         monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
         uri = f"redis+sentinel://two.example.org:{sentinel.port}/{MASTER}" if sentinel else None
-        begun = time.monotonic()
+        started = time.monotonic()
         client = await connect_redis(uri or f"redis://two.example.org:{server.port}")
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - started < 4
         await client.redis.connection_pool.disconnect()
-        begun = time.monotonic()
-        await client.run("a test", lambda redis: redis.set("here", "1"))
-        assert time.monotonic() - begun < 4
+        started = time.monotonic()
+        await client.run("a test", lambda redis: redis.set("key", "1"))
+        assert time.monotonic() - started < 4
         await client.close()

@@ -1,4 +1,4 @@
-"""The rights that deploy/ gives each process: enough for a whole import, and nothing beyond it."""
+"""The permissions that deploy/ gives each process: enough for a complete import, and nothing beyond it."""
 
 import re
 import runpy
@@ -24,18 +24,18 @@ SERVICES = load_services()
 
 
 @pytest.fixture
-def imported(restricted_users: RestrictedUsers, tmp_path: Path) -> Iterator[str]:
-    """Return a whole import by three users with those rights; the producer's output."""
+def import_output(restricted_users: RestrictedUsers, tmp_path: Path) -> Iterator[str]:
+    """Run a complete import by three users with these permissions, and yield the producer's output."""
     with ExitStack() as stack:
         db = tmp_path / "store"
-        # The collector may not make streams, so whoever may, the producer, comes first.
+        # Put before the producer starts, which fetches the persons at once.
+        assert restricted_users.sisu.put("PERSON", {"id": "bad", "documentState": "ACTIVE"})
+        # The collector may not create streams, so the producer, which may, starts first.
         producer = stack.enter_context(ProcessUnderTest("producer", "--once", **restricted_users.variables("producer")))
         producer.wait_for('"lock_acquired"')
         stack.enter_context(ProcessUnderTest("ack_collector", **restricted_users.variables("ack_collector"))).wait_for(
             '"started"'
         )
-        bad = restricted_users.sisu.put("PERSON", {"id": "bad", "documentState": "ACTIVE"})
-        assert bad
         mankeli = ProcessUnderTest(
             "demo.mankeli", "--db", str(db), "--fail-id", "bad", **restricted_users.variables("mankeli")
         )
@@ -49,33 +49,39 @@ def imported(restricted_users: RestrictedUsers, tmp_path: Path) -> Iterator[str]
         yield outcome.output
 
 
-def test_a_whole_import_needs_no_more(imported: str) -> None:
-    """With these rights everything is imported, splits and dead letters included, without an error on the way."""
-    assert "permissions violation" not in imported.lower()
-    assert "refused" not in imported
+def test_a_complete_import_needs_no_more(import_output: str) -> None:
+    """With these permissions everything is imported, including splits and dead letters, and no access is denied."""
+    assert "permissions violation" not in import_output.lower()
+    assert "refused" not in import_output
+    assert "denied" not in import_output
+    assert "purge_failed" not in import_output
+    assert '"dead_letters_published"' in import_output
 
 
-def test_the_files_follow_from_the_table() -> None:
-    """The files in deploy/ are what generate_permissions.py makes of the built-in table."""
-    made = runpy.run_path(str(ROOT / "deploy" / "generate_permissions.py"))
-    assert made["nats_users"](SERVICES) == NATS_USERS
-    assert made["redis_users"](SERVICES) == REDIS_USERS
+def test_the_files_are_up_to_date() -> None:
+    """The files in deploy/ are what generate_permissions.py generates from the built-in table."""
+    generator = runpy.run_path(str(ROOT / "deploy" / "generate_permissions.py"))
+    assert generator["nats_users"](SERVICES) == NATS_USERS
+    assert generator["redis_users"](SERVICES) == REDIS_USERS
 
 
-async def is_refused(uri: str, user: str, subject: str) -> bool:
-    """Whether NATS refuses this user to publish on a subject. What nobody may, sent next, tells when to stop."""
-    told: list[str] = []
+async def is_denied(uri: str, user: str, subject: str) -> bool:
+    """Return whether NATS denies this user to publish on a subject.
 
-    async def note(error: Exception) -> None:
-        told.append(str(error).lower())
+    A second message, on a subject that is always denied, shows when the result of the first one is known.
+    """
+    errors: list[str] = []
 
-    connection = await nats.connect(as_user(uri, user), error_cb=note)
+    async def record(error: Exception) -> None:
+        errors.append(str(error).lower())
+
+    connection = await nats.connect(as_user(uri, user), error_cb=record)
 
     try:
         await connection.publish(subject, b"{}")
-        await connection.publish("nobody.may", b"{}")
-        await wait_until_async(lambda: any("nobody.may" in error for error in told), "the second refusal")
-        return any(f'publish to "{subject.lower()}"' in error for error in told)
+        await connection.publish("always.denied", b"{}")
+        await wait_until_async(lambda: any("always.denied" in error for error in errors), "the second error")
+        return any(f'publish to "{subject.lower()}"' in error for error in errors)
     finally:
         await connection.close()
 
@@ -101,15 +107,15 @@ async def is_refused(uri: str, user: str, subject: str) -> bool:
         ("producer", "$JS.API.STREAM.DELETE.IMPORTER"),
     ],
 )
-async def test_what_nats_refuses(restricted_nats: Server, user: str, subject: str) -> None:
-    """Only the producer sends chunks, only mankelis send feedback, only collectors read it; nobody deletes streams."""
-    assert await is_refused(restricted_nats.uri, user, subject)
+async def test_other_access_to_nats_is_denied(restricted_nats: Server, user: str, subject: str) -> None:
+    """Only the producer sends chunks, only mankelis send feedback, only collectors read it, no user deletes streams."""
+    assert await is_denied(restricted_nats.uri, user, subject)
 
 
-async def test_what_nats_allows(restricted_nats: Server) -> None:
-    """The check for refusal tells the difference."""
-    assert not await is_refused(restricted_nats.uri, "producer", "ORI_PERSON_CHANNEL")
-    assert not await is_refused(restricted_nats.uri, "mankeli", "SCHEDULER_STATUS_CHANNEL")
+async def test_necessary_access_to_nats_is_allowed(restricted_nats: Server) -> None:
+    """The check for denied access returns False for what a user may publish."""
+    assert not await is_denied(restricted_nats.uri, "producer", "ORI_PERSON_CHANNEL")
+    assert not await is_denied(restricted_nats.uri, "mankeli", "SCHEDULER_STATUS_CHANNEL")
 
 
 @pytest.mark.parametrize(
@@ -130,19 +136,19 @@ async def test_what_nats_allows(restricted_nats: Server) -> None:
         ("producer", ("FLUSHALL",)),
         ("producer", ("KEYS", "*")),
         ("producer", ("CONFIG", "GET", "*")),
-        ("producer", ("SET", "SOMEBODY_ELSES_KEY", "x")),
+        ("producer", ("SET", "FOREIGN_KEY", "x")),
         ("default", ("GET", "LATEST_PERSON_ORDINAL")),
     ],
 )
-def test_what_redis_refuses(restricted_redis: Server, user: str, command: tuple[Any, ...]) -> None:
-    """Mankelis read one key; collectors touch no ordinal; nobody flushes, and nobody sees foreign keys."""
+def test_other_access_to_redis_is_denied(restricted_redis: Server, user: str, command: tuple[Any, ...]) -> None:
+    """Mankelis read one key, collectors change no ordinal, and no user flushes, lists or changes foreign keys."""
     client = redis.Redis.from_url(as_user(restricted_redis.uri, user))
     with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
         client.execute_command(*command)
 
 
-def test_a_right_that_is_missing_is_named(restricted_nats: Server, restricted_redis: Server) -> None:
-    """A producer with a mankeli's rights in Redis ends with code 2 and says what was refused."""
+def test_a_missing_permission_is_reported(restricted_nats: Server, restricted_redis: Server) -> None:
+    """A producer with a mankeli's permissions in Redis ends with exit code 2 and names the denied script."""
     outcome = run(
         "producer",
         "--once",

@@ -1,4 +1,4 @@
-"""A simulated SISU for the client, and nothing of the environment that the tests run in."""
+"""A simulated SISU for the client, and an environment without settings and proxies."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from shared.config.settings import ProducerSettings
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings and no proxies of the one who runs the tests."""
+    """Remove the settings and proxies of the environment in which the tests run."""
     for name in (*ProducerSettings.model_fields, "http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -25,14 +25,14 @@ def sisu() -> Iterator[SisuSimulator]:
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """All pauses between attempts, which take no time."""
-    taken: list[float] = []
+def backoffs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the list of all backoffs between attempts, which take no time."""
+    seconds_slept: list[float] = []
     sleep = asyncio.sleep
 
-    async def note(seconds: float) -> None:
-        taken.append(seconds)
+    async def record(seconds: float) -> None:
+        seconds_slept.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr(asyncio, "sleep", note)
-    return taken
+    monkeypatch.setattr(asyncio, "sleep", record)
+    return seconds_slept

@@ -1,4 +1,4 @@
-"""The producer's client as these tests use it: short pauses, and the services and credentials that they ask with."""
+"""The producer's client for these tests: short backoffs, and the services and credentials that they use."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ USER = {"sis_api_user": "importer", "sis_api_password": SECRET}
 
 
 class NoCache:
-    """Codebooks are asked for each time."""
+    """A cache that keeps nothing, so that codebooks are fetched each time."""
 
     async def get(self, url: str) -> bytes | None:
-        """Nothing."""
+        """Return nothing."""
 
-    async def put(self, url: str, answer: bytes) -> None:
-        """Forget it."""
+    async def put(self, url: str, response: bytes) -> None:
+        """Discard the response."""
 
 
 def settings_for(uri: str, **others: Any) -> ProducerSettings:
@@ -32,11 +32,11 @@ def settings_for(uri: str, **others: Any) -> ProducerSettings:
 
 
 def client_of(sisu: SisuSimulator | str, cache: Any = None, attempts: int = ATTEMPTS, **others: Any) -> SisuClient:
-    """Return a client of this SISU, which hardly pauses between its attempts."""
+    """Return a client of this SISU with a very short backoff between its attempts."""
     uri = sisu if isinstance(sisu, str) else sisu.uri
     return SisuClient(settings_for(uri, **others), cache or NoCache(), first_backoff_seconds=0.001, attempts=attempts)
 
 
 def bodies(batch: Batch) -> list[bytes]:
-    """Return the entities as they came."""
+    """Return the exact bytes of the entities."""
     return [bytes(entity) for entity in batch.entities]

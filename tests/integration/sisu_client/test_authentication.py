@@ -1,4 +1,4 @@
-"""Who asks, and who answers: every way to authenticate, TLS, and no secret in what is told of it."""
+"""Authentication and TLS: every method, on both sides, without any secret in errors and logs."""
 
 import threading
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("demanded", "settings"),
+    ("required", "settings"),
     [
         (Credentials(user="importer", password=SECRET), USER),
         (Credentials(user="käyttäjä", password="s€cret"), {"sis_api_user": "käyttäjä", "sis_api_password": "s€cret"}),
@@ -44,30 +44,32 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=["password", "password beyond ASCII", "token"],
 )
-async def test_credentials_open_the_door(sisu: SisuSimulator, demanded: Credentials, settings: dict[str, str]) -> None:
-    """With the credentials of the settings SISU answers, without them it does not."""
-    sisu.credentials = demanded
+async def test_the_configured_credentials_are_sent(
+    sisu: SisuSimulator, required: Credentials, settings: dict[str, str]
+) -> None:
+    """SISU accepts requests with the credentials of the settings, and rejects requests without them."""
+    sisu.credentials = required
     assert (await client_of(sisu, **settings).fetch(PERSON, 0)).entities
     with pytest.raises(SisuUnauthorizedError):
         await client_of(sisu).fetch(PERSON, 0)
 
 
 @pytest.mark.parametrize("api_key", [None, SECRET])
-async def test_a_client_certificate_opens_the_door(certificates: Path, api_key: str | None) -> None:
-    """A SISU that demands a certificate, and a key with it, gets both; without the certificate it hangs up."""
+async def test_the_client_certificate_is_presented(certificates: Path, api_key: str | None) -> None:
+    """A SISU that requires a certificate, and an API key, gets both; without the certificate the request fails."""
     tls = Tls(certificates / "server.pem", certificates / "server.key", certificates / "ca.pem")
     own = {"key_path": certificates / "client.key", "cert_path": certificates / "client.pem"}
     with SisuSimulator(size=300, tls=tls, credentials=Credentials(api_key=api_key)) as sisu:
-        trusting = {"sis_ca_path": certificates / "ca.pem"}
-        assert (await client_of(sisu, **trusting, **own, api_key=api_key).fetch(PERSON, 0)).entities
-        assert (await client_of(sisu, **trusting, **own, api_key=api_key).fetch(SCALES, 0)).entities
-        # A server that closes at once may be quicker than its refusal.
+        authority = {"sis_ca_path": certificates / "ca.pem"}
+        assert (await client_of(sisu, **authority, **own, api_key=api_key).fetch(PERSON, 0)).entities
+        assert (await client_of(sisu, **authority, **own, api_key=api_key).fetch(SCALES, 0)).entities
+        # The connection of a server that closes at once may end before its alert arrives.
         with pytest.raises((SisuUnauthorizedError, FetchError)):
-            await client_of(sisu, **trusting).fetch(PERSON, 0)
+            await client_of(sisu, **authority).fetch(PERSON, 0)
 
 
 @pytest.mark.parametrize(
-    ("settings", "headers", "blamed"),
+    ("methods", "headers", "named"),
     [
         ([], {}, "none is set"),
         (["user"], {"Authorization": "Basic aW1wb3J0ZXI6czNjcmV0"}, "SIS_API_USER and SIS_API_PASSWORD"),
@@ -79,32 +81,32 @@ async def test_a_client_certificate_opens_the_door(certificates: Path, api_key: 
         (["certificate", "token"], {}, "KEY_PATH and CERT_PATH"),
     ],
 )
-def test_the_first_way_to_authenticate_that_applies_is_taken(
-    certificates: Path, settings: list[str], headers: dict[str, str], blamed: str
+def test_the_first_configured_authentication_method_is_used(
+    certificates: Path, methods: list[str], headers: dict[str, str], named: str
 ) -> None:
-    """Password before certificate before token, one of them only, and the variables that it comes from are known."""
-    ways: dict[str, dict[str, object]] = {
+    """Only one method is used, a password before a certificate before a token, and its variables are named."""
+    settings_of: dict[str, dict[str, object]] = {
         "user": USER,
         "certificate": {"key_path": certificates / "client.key", "cert_path": certificates / "client.pem"},
         "key": {"api_key": SECRET},
         "token": {"proxy_token": SECRET},
     }
-    chosen = {name: value for way in settings for name, value in ways[way].items()}
-    auth, variables = authentication(settings_for("https://sisu.example.org", **chosen))
+    settings = {name: value for method in methods for name, value in settings_of[method].items()}
+    auth, variables = authentication(settings_for("https://sisu.example.org", **settings))
     request = requests.Request("GET", "https://sisu.example.org").prepare()
     auth(request)
     assert dict(request.headers) == headers
-    assert blamed in variables
+    assert named in variables
 
 
 @pytest.fixture
 def recorder() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Return a server that answers everything with 500, and the headers that it got."""
-    got: list[dict[str, str]] = []
+    """Start a server that responds 500 to everything; yield its address and the headers that it received."""
+    received: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            got.append(dict(self.headers))
+            received.append(dict(self.headers))
             self.send_error(500)
 
         def log_message(self, *_: object) -> None:
@@ -112,30 +114,30 @@ def recorder() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", got
+    yield f"http://127.0.0.1:{server.server_port}", received
     server.shutdown()
     server.server_close()
 
 
 @pytest.mark.parametrize("service", [PERIODS, COUNTRY], ids=lambda service: service.name)
-@pytest.mark.parametrize("way", ["user", "token", "netrc"])
+@pytest.mark.parametrize("method", ["user", "token", "netrc"])
 async def test_the_public_api_gets_no_credentials(
     recorder: tuple[str, list[dict[str, str]]],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     service: Service,
-    way: str,
+    method: str,
 ) -> None:
-    """What needs no credentials gets none, be it those of the settings or those in somebody's .netrc."""
+    """The public API gets no credentials, neither those of the settings nor those of a .netrc file."""
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine 127.0.0.1 login importer password {SECRET}\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    uri, got = recorder
-    settings = {"user": USER, "token": {"proxy_token": SECRET}, "netrc": {}}[way]
+    uri, received = recorder
+    settings = {"user": USER, "token": {"proxy_token": SECRET}, "netrc": {}}[method]
     with pytest.raises(FetchError):
         await client_of("https://elsewhere.example.org", kori_public_api_url=uri, **settings).fetch(service, 0)
-    assert len(got) == 6
-    assert {name.lower() for headers in got for name in headers} <= {
+    assert len(received) == 6
+    assert {name.lower() for headers in received for name in headers} <= {
         "host",
         "user-agent",
         "accept",
@@ -147,8 +149,8 @@ async def test_the_public_api_gets_no_credentials(
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_private_authority_is_trusted_where_it_is_named(certificates: Path) -> None:
-    """A certificate of a private authority is refused, and accepted with SIS_CA_PATH, for both addresses."""
+async def test_a_private_authority_is_trusted_if_it_is_configured(certificates: Path) -> None:
+    """A certificate of a private authority is rejected, and accepted with SIS_CA_PATH, for both addresses."""
     tls = Tls(certificates / "server.pem", certificates / "server.key")
     with SisuSimulator(size=300, tls=tls) as sisu:
         with pytest.raises(SisuNoResponseError, match=r"TLS failed: .*certificate verify failed"):
@@ -157,8 +159,8 @@ async def test_a_private_authority_is_trusted_where_it_is_named(certificates: Pa
             assert (await client_of(sisu, sis_ca_path=certificates / "ca.pem").fetch(service, 0)).entities
 
 
-async def test_a_certificate_for_another_host_is_refused(certificates: Path) -> None:
-    """A trusted authority does not make up for a wrong name."""
+async def test_a_certificate_for_another_host_is_rejected(certificates: Path) -> None:
+    """A certificate of a trusted authority must also have the right host name."""
     tls = Tls(certificates / "server.pem", certificates / "server.key")
     with SisuSimulator(size=100, tls=tls) as sisu:
         client = client_of(f"https://localhost:{sisu.port}", sis_ca_path=certificates / "ca.pem")
@@ -174,9 +176,9 @@ async def test_a_certificate_for_another_host_is_refused(certificates: Path) -> 
     [USER, {"proxy_token": SECRET}, {"api_key": SECRET}],
     ids=["password", "token", "certificate and key"],
 )
-@pytest.mark.parametrize("fault", ["none there", "status", "401", "redirect", "html", "truncated", "no_progress"])
+@pytest.mark.parametrize("fault", ["not running", "status", "401", "redirect", "html", "truncated", "no_progress"])
 async def test_no_secret_is_in_an_error_or_a_log(certificates: Path, settings: dict[str, str], fault: str) -> None:
-    """However a request fails, neither the error, nor its causes, nor a line of the log has the credentials."""
+    """However a request fails, neither the error, nor its causes, nor a log line contains the credentials."""
     if "api_key" in settings:
         settings = {
             **settings,
@@ -184,7 +186,7 @@ async def test_no_secret_is_in_an_error_or_a_log(certificates: Path, settings: d
             "cert_path": str(certificates / "client.pem"),
         }
     with SisuSimulator(size=200) as sisu, capture_logs() as logged:
-        if fault == "none there":
+        if fault == "not running":
             sisu.stop()
         elif fault == "401":
             sisu.credentials = Credentials(token="another")

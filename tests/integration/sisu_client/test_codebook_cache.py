@@ -1,4 +1,4 @@
-"""The codebooks' cache on a real Redis: kept for an hour, never mixed up, never bad."""
+"""The cache of codebooks on a real Redis: kept for an hour, one entry per codebook, only valid responses."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.integration.sisu_client.harness import COUNTRY, PERIODS, PERSON, SCAL
 
 
 async def test_a_codebook_is_kept_for_an_hour(sisu: SisuSimulator, redis_uri: str) -> None:
-    """Within the hour another start finds the codebook in Redis, and asks SISU nothing."""
+    """Within the hour, another client finds the codebook in Redis and makes no request to SISU."""
     async with connect(redis_uri) as redis:
         first = await client_of(sisu, CodebookCache(RedisClient(redis))).fetch(COUNTRY, 0)
         again = await client_of(sisu, CodebookCache(RedisClient(redis))).fetch(COUNTRY, 0)
@@ -24,7 +24,7 @@ async def test_a_codebook_is_kept_for_an_hour(sisu: SisuSimulator, redis_uri: st
 
 
 async def test_codebooks_are_not_mixed_up(sisu: SisuSimulator, redis_uri: str) -> None:
-    """Each codebook has its own place, and nothing but codebooks is kept."""
+    """Each codebook has its own entry, and nothing but codebooks is cached."""
     async with connect(redis_uri) as redis:
         client = client_of(sisu, CodebookCache(RedisClient(redis)))
         for service in (COUNTRY, SERVICES["EDUCATION_TYPE"], PERSON, PERIODS, SCALES):
@@ -36,8 +36,8 @@ async def test_codebooks_are_not_mixed_up(sisu: SisuSimulator, redis_uri: str) -
 
 
 @pytest.mark.parametrize("kind", ["html", "truncated", "status"])
-async def test_a_bad_codebook_is_not_kept(sisu: SisuSimulator, redis_uri: str, kind: str) -> None:
-    """An answer that cannot be used is not there the next time."""
+async def test_an_invalid_codebook_is_not_cached(sisu: SisuSimulator, redis_uri: str, kind: str) -> None:
+    """A response that cannot be used is not stored in the cache."""
     sisu.fault(kind, service="COUNTRY", times=6)
     async with connect(redis_uri) as redis:
         client = client_of(sisu, CodebookCache(RedisClient(redis)))
@@ -47,11 +47,11 @@ async def test_a_bad_codebook_is_not_kept(sisu: SisuSimulator, redis_uri: str, k
         assert (await client.fetch(COUNTRY, 0)).entities
 
 
-@pytest.mark.parametrize("kept", ["", "{", "[]", "<html>"])
-async def test_what_is_no_codebook_in_redis_is_ignored(sisu: SisuSimulator, redis_uri: str, kept: str) -> None:
-    """A cache that holds something else is no obstacle: the codebook is asked for, and replaces it."""
+@pytest.mark.parametrize("entry", ["", "{", "[]", "<html>"])
+async def test_an_invalid_cache_entry_is_ignored(sisu: SisuSimulator, redis_uri: str, entry: str) -> None:
+    """An entry that is not a codebook is replaced by a codebook that is fetched from SISU."""
     async with connect(redis_uri) as redis:
         key = keys.codebook_cache(f"{sisu.kori_public_uri}/cached/codebooks/urn:code:country")
-        await redis.set(key, kept)
+        await redis.set(key, entry)
         assert (await client_of(sisu, CodebookCache(RedisClient(redis))).fetch(COUNTRY, 0)).entities
         assert len(await redis.get(key)) > 100

@@ -1,4 +1,4 @@
-"""What the client asks a SISU for, and what comes back: every kind of API, over real HTTP."""
+"""The requests of the client and the batches it returns: every kind of API, over real HTTP."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ EXPORTS = [SERVICES[name] for name in ("PERSON", "ORGANISATION", "ENROLMENT", "P
 
 @pytest.mark.parametrize("service", EXPORTS, ids=lambda service: service.name)
 async def test_an_export_is_read_page_by_page_to_its_end(sisu: SisuSimulator, service: Service) -> None:
-    """From ordinal 0 on, each page begins where the one before ended, and together they are all, byte for byte."""
+    """From ordinal 0, each page starts where the previous one ended, and together they have all entities unchanged."""
     client = client_of(sisu, fetch_amount=7)
     read: list[bytes] = []
     since, more = 0, True
@@ -29,7 +29,7 @@ async def test_an_export_is_read_page_by_page_to_its_end(sisu: SisuSimulator, se
 
 
 async def test_an_export_without_changes_is_empty(sisu: SisuSimulator) -> None:
-    """After the last ordinal there is nothing, and no more."""
+    """After the last ordinal the page is empty, and there are no further ones."""
     last = sisu.greatest_ordinal("PLAN")
     batch = await client_of(sisu).fetch(PLAN, last)
     assert (bodies(batch), batch.greatest_ordinal, batch.has_more) == ([], last, False)
@@ -37,7 +37,7 @@ async def test_an_export_without_changes_is_empty(sisu: SisuSimulator) -> None:
 
 @pytest.mark.parametrize("service", [COUNTRY, SCALES, PERIODS], ids=lambda service: service.name)
 async def test_a_one_time_service_is_read_at_once(sisu: SisuSimulator, service: Service) -> None:
-    """A codebook, a GraphQL field and a public list are each one batch of all that there is."""
+    """A codebook, a GraphQL field and a public list are each fetched as one batch of all entities."""
     batch = await client_of(sisu).fetch(service, 0)
     assert bodies(batch) == [body for _, body in sisu.expected(service.name).values()]
     assert batch.entities
@@ -45,19 +45,19 @@ async def test_a_one_time_service_is_read_at_once(sisu: SisuSimulator, service: 
 
 
 @pytest.mark.parametrize("service", SERVICES.values(), ids=lambda service: service.name)
-async def test_every_service_of_the_table_has_its_address(sisu: SisuSimulator, service: Service) -> None:
-    """All 26 services are found where the simulator serves them."""
+async def test_every_service_of_the_table_can_be_fetched(sisu: SisuSimulator, service: Service) -> None:
+    """Each of the 26 services is requested at the address where the simulator serves it."""
     await client_of(sisu).fetch(service, 0)
     assert [(request.service, request.status) for request in sisu.requests] == [(service.name, 200)]
 
 
-async def test_the_organisation_is_that_of_the_settings(sisu: SisuSimulator) -> None:
-    """The root organisation stands in the address of the services that want it."""
+async def test_the_root_organisation_is_taken_from_the_settings(sisu: SisuSimulator) -> None:
+    """The configured root organisation is part of the address of a service that requires it."""
     assert bodies(await client_of(sisu, root_org_id="another-university").fetch(PERIODS, 0)) == []
 
 
 async def test_requests_are_made_one_at_a_time(sisu: SisuSimulator) -> None:
-    """However many batches are asked for at once, SISU gets one request after another."""
+    """If several batches are requested at once, SISU gets one request after another."""
     sisu.latency_seconds = 0.1
     client = client_of(sisu)
     await asyncio.gather(*(client.fetch(PERSON, since) for since in range(4)))

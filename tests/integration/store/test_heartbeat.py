@@ -1,4 +1,4 @@
-"""Signs of life on a real Redis: of whom there are some, what they say, and that they end."""
+"""Heartbeats on a real Redis: which processes are alive, what they do, and how their records expire."""
 
 import asyncio
 
@@ -15,52 +15,52 @@ from shared.store.scripts import Scripts
 from tests.support.waiting import wait_until_async
 
 
-async def test_processes_that_beat_are_alive(redis_uri: str) -> None:
-    """Each says what it is and does, and is told from others of its kind."""
+async def test_processes_with_a_heartbeat_are_alive(redis_uri: str) -> None:
+    """Each process is listed with its kind and its state, also beside others of its kind."""
     async with make_redis(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         for feedback in (1, 2):
             state = CollectorState(consumer_alive=True, feedback=feedback)
             await Heartbeat(scripts, "ack_collector", lambda state=state: state, 3003).record()
         await Heartbeat(scripts, "producer", lambda: ProducerState(phase="idle"), None).record()
-        beats = await read_processes(RedisClient(redis))
-        assert sorted(beat.kind for beat in beats) == ["ack_collector", "ack_collector", "producer"]
-        assert {beat.collector.feedback for beat in beats if beat.collector} == {1, 2}
-        assert [beat.producer.phase for beat in beats if beat.producer] == ["idle"]
-        assert all(beat.port == 3003 for beat in beats if beat.collector)
+        processes = await read_processes(RedisClient(redis))
+        assert sorted(process.kind for process in processes) == ["ack_collector", "ack_collector", "producer"]
+        assert {process.collector.feedback for process in processes if process.collector} == {1, 2}
+        assert [process.producer.phase for process in processes if process.producer] == ["idle"]
+        assert all(process.port == 3003 for process in processes if process.collector)
 
 
-async def test_who_falls_silent_is_forgotten(redis_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat holds for a while; then the process counts as dead, and nothing is left of it in Redis."""
+async def test_an_expired_process_is_removed(redis_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat is valid for a limited time; then the process counts as dead, and nothing of it is left in Redis."""
     async with make_redis(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         monkeypatch.setattr(module, "TTL_SECONDS", 0.05)
         await Heartbeat(scripts, "producer", ProducerState, None).record()
 
-        async def silent() -> bool:
+        async def has_expired() -> bool:
             return not await read_processes(RedisClient(redis))
 
-        await wait_until_async(silent, "the beat has expired")
+        await wait_until_async(has_expired, "the heartbeat has expired")
         await wait_until_async(lambda: _nothing_left(redis), "nothing is left")
 
 
 async def test_the_list_of_processes_does_not_grow(redis_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever beats takes those off it that fell silent, and the last one's beat does not keep it for ever."""
+    """Each heartbeat removes expired processes from the list, and the list itself expires after the last one."""
     async with make_redis(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         monkeypatch.setattr(module, "TTL_SECONDS", 0.05)
-        silent = Heartbeat(scripts, "producer", ProducerState, None)
-        await silent.record()
-        [silent_id] = await redis.zrange(keys.PROCESSES, 0, -1)
+        expired = Heartbeat(scripts, "producer", ProducerState, None)
+        await expired.record()
+        [expired_id] = await redis.zrange(keys.PROCESSES, 0, -1)
         await redis.persist(keys.PROCESSES)
         monkeypatch.undo()
         alive = Heartbeat(scripts, "ack_collector", lambda: CollectorState(consumer_alive=True, feedback=1), None)
 
-        async def is_off_the_list() -> bool:
+        async def is_removed() -> bool:
             await alive.record()
-            return silent_id not in await redis.zrange(keys.PROCESSES, 0, -1)
+            return expired_id not in await redis.zrange(keys.PROCESSES, 0, -1)
 
-        await wait_until_async(is_off_the_list, "the silent one is off the list")
+        await wait_until_async(is_removed, "the expired process is removed from the list")
         assert await redis.zcard(keys.PROCESSES) == 1
         assert 0 < await redis.pttl(keys.PROCESSES) <= module.TTL_SECONDS * 1000
 
@@ -69,37 +69,36 @@ async def _nothing_left(redis: Redis) -> bool:
     return not await redis.keys(keys.process("*"))
 
 
-async def test_a_process_that_ends_says_so(redis_uri: str) -> None:
-    """Nobody waits for the silence of a process that ended in order."""
+async def test_a_process_that_ends_is_removed_at_once(redis_uri: str) -> None:
+    """The record of a process that ended in order does not have to expire first."""
     async with make_redis(redis_uri) as redis:
-        beat = Heartbeat(Scripts(RedisClient(redis)), "producer", ProducerState, None)
-        async with beat.running(Stop()):
-            await wait_until_async(lambda: read_processes(RedisClient(redis)), "it beats")
+        heartbeat = Heartbeat(Scripts(RedisClient(redis)), "producer", ProducerState, None)
+        async with heartbeat.running(Stop()):
+            await wait_until_async(lambda: read_processes(RedisClient(redis)), "its first heartbeat")
         assert await read_processes(RedisClient(redis)) == []
 
 
-async def test_a_change_is_told_at_once(redis_uri: str) -> None:
-    """When the process begins to do something else, nobody waits for the next regular beat."""
+async def test_a_change_of_state_is_recorded_at_once(redis_uri: str) -> None:
+    """A change of the process's state does not wait for the next regular heartbeat."""
     state, changed = ProducerState(phase="fetching"), asyncio.Event()
     async with make_redis(redis_uri) as redis:
-        beat = Heartbeat(Scripts(RedisClient(redis)), "producer", lambda: state, None, changed)
-        async with beat.running(Stop()), asyncio.timeout(module.INTERVAL_SECONDS * 0.9):
-            await wait_until_async(lambda: read_processes(RedisClient(redis)), "it beats")
+        heartbeat = Heartbeat(Scripts(RedisClient(redis)), "producer", lambda: state, None, changed)
+        async with heartbeat.running(Stop()), asyncio.timeout(module.INTERVAL_SECONDS * 0.9):
+            await wait_until_async(lambda: read_processes(RedisClient(redis)), "its first heartbeat")
             state.phase = "idle"
             changed.set()
 
-            async def told() -> bool:
-                return [each.producer.phase for each in await read_processes(RedisClient(redis)) if each.producer] == [
-                    "idle"
-                ]
+            async def is_recorded() -> bool:
+                processes = await read_processes(RedisClient(redis))
+                return [process.producer.phase for process in processes if process.producer] == ["idle"]
 
-            await wait_until_async(told, "the change is told")
+            await wait_until_async(is_recorded, "the change is recorded")
 
 
-async def test_what_cannot_be_read_is_left_out(redis_uri: str) -> None:
-    """A beat of another version, or of nobody, is not an error."""
+async def test_an_unreadable_record_is_left_out(redis_uri: str) -> None:
+    """A record of another version, or an invalid one, is not an error."""
     async with make_redis(redis_uri) as redis:
         await Heartbeat(Scripts(RedisClient(redis)), "producer", ProducerState, None).record()
         [process_id] = await redis.zrange(keys.PROCESSES, 0, -1)
-        await redis.set(keys.process(process_id), "no beat")
+        await redis.set(keys.process(process_id), "not a record")
         assert await read_processes(RedisClient(redis)) == []

@@ -1,4 +1,4 @@
-"""Wishes of operators, from where they are made to where the producer reads them, on a real Redis."""
+"""Operator requests on a real Redis, from where they are made to where the producer reads them; rewinds."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ PERSON, ORGANISATION, *_ = SERVICES = load_services()
 
 
 async def test_a_pause_reaches_the_producer_and_ends(redis_uri: str) -> None:
-    """Who, why, and that it is over."""
+    """The producer reads the operator and the reason of a pause, and then its end."""
     async with connect(redis_uri) as redis:
         requests = OperatorRequests(RedisClient(redis))
         await operator_requests.pause(RedisClient(redis), "ada", "upgrade")
@@ -37,8 +37,8 @@ async def test_a_pause_reaches_the_producer_and_ends(redis_uri: str) -> None:
         assert requests.pause is None
 
 
-async def test_a_pause_set_by_hand_is_a_pause(redis_uri: str) -> None:
-    """What cannot be read as a note holds nevertheless."""
+async def test_a_pause_that_was_set_manually_is_a_pause(redis_uri: str) -> None:
+    """A value that is not a valid note pauses the import as well."""
     async with connect(redis_uri) as redis:
         await redis.set(keys.PAUSED, "1")
         requests = OperatorRequests(RedisClient(redis))
@@ -46,8 +46,8 @@ async def test_a_pause_set_by_hand_is_a_pause(redis_uri: str) -> None:
         assert requests.pause
 
 
-async def test_a_paused_producer_can_be_asked_to_stop(redis_uri: str) -> None:
-    """The wait for the end of a pause heeds the stop flag."""
+async def test_a_paused_producer_can_be_stopped(redis_uri: str) -> None:
+    """The wait for the end of a pause ends on a shutdown request."""
     async with connect(redis_uri) as redis:
         requests, stop = OperatorRequests(RedisClient(redis)), Stop()
         await operator_requests.pause(RedisClient(redis), "ada")
@@ -57,10 +57,10 @@ async def test_a_paused_producer_can_be_asked_to_stop(redis_uri: str) -> None:
 
 
 @pytest.mark.parametrize(("is_resumed", "events"), [(True, ["paused", "resumed"]), (False, ["paused"])])
-async def test_only_a_pause_that_ended_is_logged_as_such(
+async def test_only_the_end_of_a_pause_is_logged_as_resumed(
     redis_uri: str, *, is_resumed: bool, events: list[str]
 ) -> None:
-    """A shutdown ends the wait, too, but not the pause."""
+    """A shutdown request ends the wait, but not the pause, and is not logged as its end."""
     async with connect(redis_uri) as redis:
         requests, stop = OperatorRequests(RedisClient(redis)), Stop()
         await operator_requests.pause(RedisClient(redis), "ada")
@@ -75,8 +75,8 @@ async def test_only_a_pause_that_ended_is_logged_as_such(
     assert [event["event"] for event in logged] == events
 
 
-async def test_requests_for_runs_add_up_and_are_taken_once(redis_uri: str) -> None:
-    """Asked for twice is asked for once; a request for all hides the others; then none is left."""
+async def test_run_requests_are_merged_and_taken_once(redis_uri: str) -> None:
+    """A repeated request counts once, a request for all services covers the others, and then none is left."""
     async with connect(redis_uri) as redis:
         requests = OperatorRequests(RedisClient(redis))
         for services in ([PERSON], [PERSON, ORGANISATION]):
@@ -93,34 +93,34 @@ async def test_requests_for_runs_add_up_and_are_taken_once(redis_uri: str) -> No
         assert await requests.take_run_request() == set()
 
 
-async def test_a_rewind_sets_the_ordinal_back_and_remembers(redis_uri: str) -> None:
-    """Both ends, who, when and why are kept, newest first."""
+async def test_a_rewind_moves_the_ordinal_back_and_is_recorded(redis_uri: str) -> None:
+    """The ordinals, the operator and the reason of each rewind are recorded, newest first."""
     async with connect(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         await redis.set(PERSON.key, "500")
         await rewinds.rewind(scripts, PERSON, 200, by="ada", reason="a test")
         await rewinds.rewind(scripts, PERSON, 0, by="bob", reason="")
         assert await redis.get(PERSON.key) is None
-        kept = await read_rewinds(RedisClient(redis))
-        assert [(each.by, each.reason, each.from_ordinal, each.to_ordinal) for each in kept] == [
+        recorded = await read_rewinds(RedisClient(redis))
+        assert [(each.by, each.reason, each.from_ordinal, each.to_ordinal) for each in recorded] == [
             ("bob", "", 200, 0),
             ("ada", "a test", 500, 200),
         ]
 
 
-@pytest.mark.parametrize(("to", "words"), [(501, "would skip changes"), (500, "is 500 already")])
-async def test_a_rewind_goes_back_only(redis_uri: str, to: int, words: str) -> None:
-    """Forward, or nowhere, is refused and changes nothing."""
+@pytest.mark.parametrize(("to", "error"), [(501, "would skip changes"), (500, "is 500 already")])
+async def test_a_rewind_only_goes_back(redis_uri: str, to: int, error: str) -> None:
+    """A rewind to a greater or the same ordinal is a conflict and changes nothing."""
     async with connect(redis_uri) as redis:
         await redis.set(PERSON.key, "500")
-        with pytest.raises(RequestConflictError, match=words):
+        with pytest.raises(RequestConflictError, match=error):
             await rewinds.rewind(Scripts(RedisClient(redis)), PERSON, to, by="ada", reason="")
         assert await redis.get(PERSON.key) == "500"
         assert await read_rewinds(RedisClient(redis)) == []
 
 
 async def test_old_rewinds_are_dropped(redis_uri: str) -> None:
-    """The newest ones are kept, as many as the script is told."""
+    """The script keeps the given number of newest rewinds."""
     async with connect(redis_uri) as redis:
         await redis.set(PERSON.key, "500")
         for ordinal, to in (("500", "400"), ("400", "300"), ("300", "200")):
@@ -133,7 +133,7 @@ async def test_old_rewinds_are_dropped(redis_uri: str) -> None:
 
 
 async def test_the_script_rejects_an_ordinal_that_moved(redis_uri: str) -> None:
-    """An ordinal that moved on since the operator saw it stays where it is."""
+    """An ordinal that has moved since the operator read it is not changed."""
     async with connect(redis_uri) as redis:
         await redis.set(PERSON.key, "501")
         names = [keys.ServiceKeys(PERSON.key).ordinal, keys.REWINDS]
@@ -143,7 +143,7 @@ async def test_the_script_rejects_an_ordinal_that_moved(redis_uri: str) -> None:
 
 
 async def test_rewinds_are_undone_one_by_one(redis_uri: str) -> None:
-    """The last one first; a rewind that was taken back is not taken back again."""
+    """Rewinds are undone in reverse order, and a rewind that was undone is not undone again."""
     async with connect(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         await redis.mset({PERSON.key: "500", ORGANISATION.key: "70"})
@@ -157,7 +157,7 @@ async def test_rewinds_are_undone_one_by_one(redis_uri: str) -> None:
 
 
 async def test_an_execution_from_before_a_rewind_cannot_advance(redis_uri: str) -> None:
-    """A rewind is safe at any moment: what was in flight is fenced, so nothing is skipped."""
+    """A rewind is safe at any time: a batch in flight is fenced, so nothing is skipped."""
     async with connect(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         ledger = Ledger(scripts, PERSON.key)
@@ -169,8 +169,8 @@ async def test_an_execution_from_before_a_rewind_cannot_advance(redis_uri: str) 
         assert await ledger.ordinal() == 100
 
 
-async def test_a_request_that_comes_while_another_is_answered_stays(redis_uri: str) -> None:
-    """The producer has not seen it yet when it sets the expiry of what it has answered."""
+async def test_a_request_during_the_processing_of_another_does_not_expire(redis_uri: str) -> None:
+    """A request that the producer has not read yet does not expire with the outcome that it records."""
     async with connect(redis_uri) as redis:
         requests = OperatorRequests(RedisClient(redis))
         await operator_requests.request_retries(RedisClient(redis), ["DEAD_LETTER.C.a"], "ada")
@@ -180,32 +180,32 @@ async def test_a_request_that_comes_while_another_is_answered_stays(redis_uri: s
         assert await redis.ttl(keys.RETRY_REQUESTS) == -1
 
 
-async def test_a_full_redis_is_told_of_without_the_entity(make_redis: MakeServer) -> None:
-    """redis-py quotes the command that failed in a pipeline, and its arguments: here the subject of a dead letter."""
+async def test_the_error_of_a_full_redis_does_not_name_the_entity(make_redis: MakeServer) -> None:
+    """The subject of a dead letter, which redis-py quotes as an argument of the failed command, is not in the error."""
     async with connect(make_redis().uri) as redis:
         await redis.config_set("maxmemory", 1)
-        with pytest.raises(DependencyLostError, match="keeping the outcome of a retry") as told:
+        with pytest.raises(DependencyLostError, match="keeping the outcome of a retry") as raised:
             await OperatorRequests(RedisClient(redis)).record_retry_outcome(
                 "DEAD_LETTER.C.hy-hlo-1", RetryRequest(by="ada", at=now())
             )
-        assert "hy-hlo-1" not in str(told.value)
-        assert "maxmemory" in str(told.value)
+        assert "hy-hlo-1" not in str(raised.value)
+        assert "maxmemory" in str(raised.value)
 
 
-async def test_a_rewind_explains_an_ordinal_only_once(redis_uri: str) -> None:
-    """What was moved on since and is gone again was lost, though somebody once rewound it to the same place."""
+async def test_a_rewind_explains_a_lower_ordinal_only_once(redis_uri: str) -> None:
+    """A rewind that is older than the last known ordinal does not explain why the ordinal is lower now."""
     async with connect(redis_uri) as redis:
         scripts = Scripts(RedisClient(redis))
         await redis.set(PERSON.key, 1000)
         before = now()
-        done = await rewinds.rewind(scripts, PERSON, 0, by="ada", reason="a test")
-        assert await rewinds.rewind_to(RedisClient(redis), PERSON, 0, before) == done
+        rewound = await rewinds.rewind(scripts, PERSON, 0, by="ada", reason="a test")
+        assert await rewinds.rewind_to(RedisClient(redis), PERSON, 0, before) == rewound
         assert await rewinds.rewind_to(RedisClient(redis), PERSON, 5, before) is None
         assert await rewinds.rewind_to(RedisClient(redis), PERSON, 0, now()) is None
 
 
-async def test_requests_to_send_letters_again_stay_until_answered(redis_uri: str) -> None:
-    """The producer sees those that are open; what came of the others can be read for a day."""
+async def test_retry_requests_are_kept_until_they_are_processed(redis_uri: str) -> None:
+    """The producer reads the open requests, and the outcome of the others can be read for a day."""
     async with connect(redis_uri) as redis:
         requests = OperatorRequests(RedisClient(redis))
         await operator_requests.request_retries(RedisClient(redis), ["DEAD_LETTER.C.a", "DEAD_LETTER.C.b"], "ada")
@@ -218,7 +218,7 @@ async def test_requests_to_send_letters_again_stay_until_answered(redis_uri: str
         assert requests.retries.keys() == {"DEAD_LETTER.C.b"}
         notes = await operator_requests.read_retry_requests(RedisClient(redis))
         assert [notes[f"DEAD_LETTER.C.{name}"].outcome for name in "ab"] == ["stored", None]
-        assert await redis.ttl(keys.RETRY_REQUESTS) == -1, "what is still wished must not expire"
+        assert await redis.ttl(keys.RETRY_REQUESTS) == -1, "an open request must not expire"
         await requests.record_retry_outcome("DEAD_LETTER.C.b", RetryRequest(by="ada", at=now(), outcome="obsolete"))
         assert await redis.ttl(keys.RETRY_REQUESTS) > 0
         await operator_requests.request_retries(RedisClient(redis), ["DEAD_LETTER.C.a"], "ada")
