@@ -122,6 +122,7 @@ class StanServer(_ProcessServer):
 
     @property
     def uri(self) -> str:
+        """The address for clients: that of the NATS which it uses."""
         return self._attached_to.uri if self._attached_to else super().uri
 
     def ready(self, deadline_seconds: float = READY_SECONDS) -> None:

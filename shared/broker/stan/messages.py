@@ -1,4 +1,4 @@
-"""The messages of the STAN protocol, by their field numbers, and their encoding: proto3 with strings, bytes and varints.
+"""The messages of the STAN protocol, by their field numbers, and their encoding: proto3 of texts, bytes and varints.
 
 Own code rather than `protobuf`: thirteen flat messages need no schema compiler at build time and no further dependency
 at run time. The tests compare its bytes with those of `protobuf`.
@@ -7,7 +7,6 @@ at run time. The tests compare its bytes with those of `protobuf`.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from functools import cache
 from typing import Any, Self
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -68,13 +67,18 @@ class StanMessage:
         return cls(**values)
 
 
-@cache
-def _layout(kind: type[StanMessage]) -> tuple[tuple[int, str, type, bool], ...]:
+_Layout = tuple[tuple[int, str, type, bool], ...]
+_layouts: dict[type, _Layout] = {}
+
+
+def _layout(kind: type[StanMessage]) -> _Layout:
     """Return the number, name, type and signedness of each field."""
-    return tuple(
-        (each.metadata["number"], each.name, type(each.default), each.metadata["signed"])
-        for each in fields(kind)  # type: ignore[arg-type]
-    )
+    if kind not in _layouts:
+        _layouts[kind] = tuple(
+            (each.metadata["number"], each.name, type(each.default), each.metadata["signed"])
+            for each in fields(kind)  # type: ignore[arg-type]
+        )
+    return _layouts[kind]
 
 
 def _convert(raw: bytes | int, kind: type, *, signed: bool) -> object:
