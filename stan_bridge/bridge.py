@@ -49,6 +49,9 @@ _KEEP_SECONDS = ACK_WAIT_SECONDS / 3
 _PUBLISHES_AT_ONCE = 16
 _LAST_REPORTS_SECONDS = 8.0
 """How long a shutdown waits for the reports on what workers have in hand."""
+_ANNOUNCEMENT_SECONDS = 0.02
+"""Between the start of a wave and its first piece. Workers learn of the wave from Redis and of the piece from STAN, and
+one whose event loop was busy meanwhile sees both at once, in any order: it would drop the piece without a report."""
 _UNREADABLE = "the chunk cannot be parsed"
 
 
@@ -211,6 +214,7 @@ class Bridge:
         if await self._current.start_wave(execution.waves.execution, wave) == "STALE":
             await self._discard()
             return False
+        await asyncio.sleep(_ANNOUNCEMENT_SECONDS)
         metrics.STAN_WAVES.inc()
         log.debug(Event.STAN_WAVE_STARTED, execution=execution.waves.execution, wave=wave)
         return True

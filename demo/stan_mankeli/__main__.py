@@ -25,7 +25,6 @@ from shared.runtime.shutdown import Stop
 from shared.store.redis_client import RedisClient, make_redis
 
 _GRACE_SECONDS = 5.0
-_INBOX_NAME = "stan_mankeli"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +39,7 @@ async def _run(db: Path, client_id: str, options: StanMankeliOptions) -> int:
     token = os.environ.get("STAN_TOKEN")
     login = NatsLogin(NatsAddress.parse(os.environ["STAN_URI"]), SecretStr(token) if token else None)
     cluster_id = os.environ.get("STAN_CLUSTER_ID") or "importer-nats"
-    session = await StanSession.connect(login, StanIdentity(cluster_id, client_id, _INBOX_NAME))
+    session = await StanSession.connect(login, StanIdentity(cluster_id, client_id, "stan_mankeli", "_INBOX"))
     redis = RedisClient(make_redis(os.environ["REDIS_URI"]))
     store = MankeliStore(db)
     try:

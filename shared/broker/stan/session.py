@@ -79,11 +79,18 @@ class StanRejectedError(DependencyLostError):
 
 @dataclass(frozen=True)
 class StanIdentity:
-    """Which STAN, and who this client is. `name` is that of the NATS connection, and makes its inbox prefix."""
+    """Which STAN, and who this client is. `name` is that of the NATS connection."""
 
     cluster_id: str
     client_id: str
     name: str
+    inbox: str = ""
+    """The prefix of the subjects on which it receives; by default one that `name` makes."""
+
+    def options(self, login: NatsLogin) -> dict[str, Any]:
+        """Return the options of nats-py's `Client.connect`."""
+        options = login_options(login, self.name)
+        return options | ({"inbox_prefix": self.inbox} if self.inbox else {})
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class StanSession:
         self._confirmations: dict[str, asyncio.Future[PublishResponse]] = {}
         self._response = ConnectResponse()
         self.client = make_login_client(login)
-        prefix = f"{login_options(login, identity.name)['inbox_prefix']}.stan.{token_hex(8)}"
+        prefix = f"{identity.options(login)['inbox_prefix']}.stan.{token_hex(8)}"
         self._heartbeat_inbox, self._ping_inbox, self._publish_inbox = (
             f"{prefix}.{name}" for name in ("heartbeat", "ping", "publish")
         )
@@ -173,7 +180,7 @@ class StanSession:
 
     async def _open(self) -> None:
         await self.client.connect(
-            **login_options(self._login, self._identity.name),
+            **self._identity.options(self._login),
             connect_timeout=5,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
