@@ -1,5 +1,8 @@
 """A whole import by workers of the STAN era, through a real nats-streaming-server."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +13,7 @@ from demo.mankeli.store import MankeliStore
 from demo.servers.processes import Server
 from demo.sisu.simulator import SisuSimulator
 from tests.conftest import MakeServer
-from tests.support.programs import ProcessUnderTest
+from tests.support.programs import ROOT, ProcessUnderTest
 from tests.support.running_system import SERVICES, RunningSystem
 
 
@@ -64,3 +67,21 @@ def test_everything_is_imported_twice(stan_system: StanSystem) -> None:
     stan_system.bridge.terminate()
     outcome = stan_system.bridge.outcome()
     assert outcome.code == 0, outcome.output
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_with_stan(make_stan: MakeServer) -> None:
+    """`DEMO_STAN=1 make demo` has the same verdict as without."""
+    make_stan(start=False)  # skips where there is none
+    environment = {name: value for name, value in os.environ.items() if name not in ("NATS_URI", "REDIS_URI", "DEMO")}
+    demo = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env=environment | {"DEMO_STAN": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=140,
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "the store holds what SISU serves" in demo.stdout
