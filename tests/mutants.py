@@ -244,8 +244,8 @@ MUTANTS: list[Mutant] = [
         (
             "start_wave: only of the current execution",
             (
-                "if not current or (current ~= ARGV[1] and string.sub(current, 1, #ARGV[1] + 1) ~= ARGV[1] .. ':') then\n"
-                "  return 'STALE'\nend\n"
+                "if not current or (current ~= ARGV[1] and "
+                "string.sub(current, 1, #ARGV[1] + 1) ~= ARGV[1] .. ':') then\n  return 'STALE'\nend\n"
             ),
         ),
         ("start_wave: not where there is none", "if not current or (", "if current and ("),
