@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from demo.mankeli.store import MankeliStore
 from shared.model.services import BUILT_IN_TABLE
 from tests.acceptance.test_stan import StanSystem, stan_system
@@ -29,6 +31,7 @@ def restart_bridge(system: StanSystem, **variables: str) -> ProcessUnderTest:
     return system.bridge
 
 
+@pytest.mark.timeout(240)
 def test_one_service_moves_to_jetstream_and_back(stan_system: StanSystem, tmp_path: Path) -> None:
     """A service that is taken out of STAN_SERVICES goes to a mankeli on JetStream, and POST_UPDATE with it."""
     system = stan_system

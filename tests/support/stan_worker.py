@@ -1,5 +1,6 @@
 """The worker of the STAN era in Node, with the client library of its time: installed once, started by a test."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -21,15 +22,17 @@ _INSTALL_SECONDS = 110
 
 
 def install() -> None:
-    """Install its libraries by npm. Skips the test without Node; a failure counts where STAN is required."""
-    if (FOLDER / "node_modules" / "node-nats-streaming").exists():
-        return
+    """Install its libraries by npm, once. Skips the test without Node; a failure counts where STAN is required."""
     if not shutil.which("npm") or not shutil.which("node"):
         pytest.skip("there is no Node on this machine")
-    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    installed = subprocess.run(
-        command, cwd=FOLDER, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
-    )
+    with (FOLDER / ".lock").open("w") as lock:  # several test processes need it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (FOLDER / "node_modules" / "node-nats-streaming").exists():
+            return
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        installed = subprocess.run(
+            command, cwd=FOLDER, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+        )
     if installed.returncode:
         is_required = os.environ.get("IMPORTER_TEST_STAN") == "required"
         (pytest.fail if is_required else pytest.skip)(f"npm cannot install the worker: {installed.stderr[-500:]}")

@@ -153,6 +153,17 @@ async def test_a_chunk_of_another_execution_is_discarded(harness: Harness) -> No
     assert harness.around.current == EXECUTION
 
 
+async def test_a_late_chunk_does_not_disturb_the_current_execution(harness: Harness) -> None:
+    """It is discarded alone: what is out of the current execution is still reported."""
+    current, late = Message("0"), Message("0", execution=OTHER)
+    await harness.take(current)
+    await harness.take(late)
+    assert late.acknowledged
+    assert not current.acknowledged
+    await harness.report(harness.around.sent[0])
+    assert [each["executionHash"] for each in harness.around.feedback] == [EXECUTION]
+
+
 async def test_an_execution_that_ends_meanwhile(harness: Harness) -> None:
     """Where another execution is current when a wave is due, all chunks of this one are discarded."""
     first, second = Message("0", 1), Message("1", 1)
