@@ -8,7 +8,8 @@ PARALLEL := -n 4 --dist worksteal
 
 .PHONY: demo test faults slow-faults soak bench mutate check lock clean
 
-# One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running.
+# One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running; DEMO_STAN=1 sends it
+# through a nats-streaming-server (NATS_STREAMING_SERVER, or the PATH), to mankelis of that era.
 demo: $(READY)
 	$(BIN)/python -m demo
 

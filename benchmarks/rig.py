@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import nats
+import nats.js.errors
 import orjson
 import redis
 import requests
@@ -148,6 +149,23 @@ class BenchmarkRig:
             durable_name=CONSUMER, filter_subjects=CHANNELS, ack_policy=AckPolicy.EXPLICIT, max_ack_pending=-1
         )
         await client.jetstream().add_consumer(keys.CHUNK_STREAM, config)
+        await client.close()
+
+    @contextlib.contextmanager
+    def without_mankelis(self) -> Iterator[None]:
+        """Leave the chunks to another consumer during the body: a work queue gives each subject to one."""
+        asyncio.run(self._remove_consumers(CONSUMER))
+        try:
+            yield
+        finally:
+            asyncio.run(self._remove_consumers(keys.STAN_CONSUMER, keys.STAN_POST_UPDATE_CONSUMER))
+            asyncio.run(self._add_consumer())
+
+    async def _remove_consumers(self, *names: str) -> None:
+        client = await nats.connect(self.nats.uri)
+        for name in names:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                await client.jetstream().delete_consumer(keys.CHUNK_STREAM, name)
         await client.close()
 
     async def _purge(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import trace
+from benchmarks import stan, trace
 from benchmarks.measure import (
     Import,
     empty_runs,
@@ -202,6 +202,11 @@ def step_breakdown(rig: BenchmarkRig, profile: Profile) -> Figures:  # noqa: ARG
         return trace.measure(rig, bench.pages)
 
 
+def over_stan(rig: BenchmarkRig, profile: Profile) -> Figures:
+    """Compare the importer over STAN with a bare publisher of STAN, with the same workers."""
+    return stan.measure(rig, profile.repetitions)
+
+
 SCENARIOS: tuple[Callable[[BenchmarkRig, Profile], Figures], ...] = (
     throughput,
     latency,
@@ -213,5 +218,6 @@ SCENARIOS: tuple[Callable[[BenchmarkRig, Profile], Figures], ...] = (
     start,
     page_size,
     adaptive,
+    over_stan,
     step_breakdown,
 )

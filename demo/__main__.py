@@ -7,6 +7,7 @@ complete, it compares the store with SISU: exit code 0 if they agree, 1 if they 
 Kill any process meanwhile, the result must not change: supervisord restarts the producer and the collectors, and this
 program its mankelis. `DEMO=stay` keeps it running, with a steady trickle of changes and a run every 15 seconds;
 `DEMO_REJECT` then lists ids of entities for its mankelis to reject, separated by commas.
+`DEMO_STAN=1` sends everything through a nats-streaming-server to mankelis of that era, if one is found.
 `.demo/` has the store, the log and, in `.demo/env`, the addresses.
 """
 
@@ -31,7 +32,7 @@ from demo.mankeli.comparison import compare, fetch_expected
 from demo.mankeli.store import MankeliStore
 from demo.progress_view import Progress, choose_view, final_table
 from demo.servers.child_process import launch, terminate
-from demo.servers.processes import NatsServer, RedisServer
+from demo.servers.processes import NatsServer, RedisServer, StanServer
 from shared.model.errors import ImporterError
 from shared.model.keys import ServiceKeys
 from shared.model.services import Service, load_services
@@ -56,6 +57,7 @@ console = Console(width=None if sys.stdout.isatty() else 110)
 def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
     """Run NATS, Redis and a simulated SISU during the body; yield the environment variables with their addresses."""
     with contextlib.ExitStack() as stack:
+        stan = {"STAN_URI": stack.enter_context(StanServer()).uri} if os.environ.get("DEMO_STAN") else {}
         nats_uri = os.environ.get("NATS_URI") or stack.enter_context(NatsServer()).uri
         redis_uri = os.environ.get("REDIS_URI") or stack.enter_context(RedisServer()).uri
         options = {
@@ -74,7 +76,7 @@ def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
         sisu_uri = simulator.stdout.readline().removeprefix("listening on ").strip()
         if not sisu_uri:
             raise ImporterError("the simulated SISU did not start")
-        yield {
+        yield stan | {
             "NATS_URI": nats_uri,
             "REDIS_URI": redis_uri,
             "SIS_API_URL": sisu_uri,
@@ -86,7 +88,8 @@ def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
 @contextlib.contextmanager
 def mankelis(environment: dict[str, str], db: Path, rejected: Sequence[str] = ()) -> Iterator[None]:
     """Run mankelis, which reject entities with these ids, during the body; replace each one that dies."""
-    command = [sys.executable, "-m", "demo.mankeli", "--db", str(db)]
+    module = "demo.stan_mankeli" if "STAN_URI" in environment else "demo.mankeli"
+    command = [sys.executable, "-m", module, "--db", str(db)]
     command += ["--ack-wait-seconds", str(_MANKELI_ACK_WAIT_SECONDS)]
     command += [word for entity in rejected for word in ("--fail-id", entity)]
     stopping = threading.Event()
@@ -195,8 +198,9 @@ def main() -> int:
     progress = Progress.for_services(service.name for service in services)
     with demo_environment(stay=stay) as environment:
         (HOME / "env").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
+        stan = f"  STAN {environment['STAN_URI']}" if "STAN_URI" in environment else ""
         console.print(
-            f"NATS {environment['NATS_URI']}  Redis {environment['REDIS_URI']}  SISU {environment['SIS_API_URL']}"
+            f"NATS {environment['NATS_URI']}  Redis {environment['REDIS_URI']}  SISU {environment['SIS_API_URL']}{stan}"
         )
         if stay:
             port = os.environ.get("PORT") or "3002"

@@ -50,7 +50,10 @@ def _nats_user(name: str, subjects: Iterable[str], inboxes: Iterable[str]) -> st
 
 def redis_users(services: Sequence[Service]) -> str:
     """Return the users of Redis, a line each. `default`, who may do everything, is switched off."""
-    return "\n".join(["user default off", *(_redis_user(user, services) for user in User)]) + "\n"
+    return (
+        "\n".join(["user default off", *(_redis_user(user, services) for user in User if user is not User.STAN_SERVER)])
+        + "\n"
+    )
 
 
 def _redis_user(user: User, services: Sequence[Service]) -> str:

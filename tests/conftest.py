@@ -16,7 +16,7 @@ import redis
 from hypothesis import Phase
 from nats.js.errors import NotFoundError
 
-from demo.servers.processes import Server
+from demo.servers.processes import Server, StanServer
 from demo.servers.specs import ServerError
 from tests.support import servers
 from tests.support.restricted_users import NATS_USERS, REDIS_USERS, restricted_users  # noqa: F401 - a fixture for all
@@ -88,6 +88,13 @@ def make_redis() -> Iterator[MakeServer]:
 
 
 @pytest.fixture
+def make_stan() -> Iterator[MakeServer]:
+    """Start a nats-streaming-server of the test's own, always as a local process: `make_stan(streaming="ns: …")`."""
+    with ExitStack() as stack:
+        yield lambda **options: _start(stack, StanServer, **options)
+
+
+@pytest.fixture
 def restricted_nats(make_nats: MakeServer) -> Server:
     """Start a NATS with the users of deploy/."""
     return make_nats(config=NATS_USERS)
@@ -103,11 +110,16 @@ def _start(stack: ExitStack, make: MakeServer, *, start: bool = True, **options:
     try:
         server = make(**options)
     except ServerError as error:  # the server is not installed on this machine
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+        is_required = os.environ.get("IMPORTER_TEST_STAN") == "required" if make is StanServer else _is_ci()
+        (pytest.fail if is_required else pytest.skip)(str(error))
     stack.callback(server.close)
     if start:
         server.start()
     return server
+
+
+def _is_ci() -> bool:
+    return os.environ.get("CI") == "true"
 
 
 async def _delete_streams(uri: str) -> None:

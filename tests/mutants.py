@@ -16,6 +16,7 @@ _LEDGER = (
     "tests/protocol/test_against_redis.py",
 )
 _RULES = ("tests/unit/producer/test_execution.py", "tests/protocol/test_against_redis.py")
+_WAVES = ("tests/unit/stan/test_waves.py",)
 
 TESTS = {
     "shared/store/lua/begin_execution.lua": _LEDGER,
@@ -31,6 +32,10 @@ TESTS = {
     "shared/store/lua/rewind_ordinal.lua": ("tests/integration/store/test_operator_requests.py",),
     "shared/store/lua/record_heartbeat.lua": ("tests/integration/store/test_heartbeat.py",),
     "producer/batch/execution.py": _RULES,
+    "shared/store/lua/start_wave.lua": ("tests/integration/store/test_current_execution.py",),
+    "stan_bridge/sizes.py": _WAVES,
+    "stan_bridge/waves.py": _WAVES,
+    "stan_bridge/bridge.py": ("tests/unit/stan/test_bridge.py",),
 }
 """The tests that must kill the mutants of a file, the quickest first."""
 
@@ -242,6 +247,88 @@ MUTANTS: list[Mutant] = [
             "producer, rule 6: everything outstanding",
             "outstanding.keys(), PublishReason.",
             "outstanding.keys() & self.sizes.keys(), PublishReason.",
+        ),
+    ),
+    *_of(
+        "shared/store/lua/start_wave.lua",
+        (
+            "start_wave: only of the current execution",
+            (
+                "if not current or (current ~= ARGV[1] and "
+                "string.sub(current, 1, #ARGV[1] + 1) ~= ARGV[1] .. ':') then\n  return 'STALE'\nend\n"
+            ),
+        ),
+        ("start_wave: not where there is none", "if not current or (", "if current and ("),
+        ("start_wave: the execution itself", "current ~= ARGV[1] and ", ""),
+        ("start_wave: or a wave of it", "string.sub(current, 1, #ARGV[1] + 1) ~= ARGV[1] .. ':'", "true"),
+        ("start_wave: a wave has a colon", "#ARGV[1] + 1) ~= ARGV[1] .. ':'", "#ARGV[1]) ~= ARGV[1]"),
+        ("start_wave: workers can read it", "redis.call('SET', KEYS[1], ARGV[2])\n"),
+        ("start_wave: workers are notified", "redis.call('PUBLISH', KEYS[1], ARGV[2])\n"),
+    ),
+    *_of(
+        "stan_bridge/sizes.py",
+        ("stan_bridge: a size is not used twice in a wave", "if not set(sizes) & set(used) and fits", "if fits"),
+        (
+            "stan_bridge: the pieces of a chunk differ in size",
+            "range((count - 1) // 2, 0, -1)",
+            "range(count // 2, 0, -1)",
+        ),
+        ("stan_bridge: a piece fits into a message", " and fits(sizes)), None)", "), None)"),
+    ),
+    *_of(
+        "stan_bridge/waves.py",
+        ("stan_bridge: sizes of earlier pieces count as used", ".update(sizes)", ".update(())"),
+        (
+            "stan_bridge: a failure is believed only for the piece that it names",
+            "if piece.channel == channel and piece.name == name",
+            "if piece.channel == channel",
+        ),
+        ("stan_bridge: a piece belongs to a channel", "if piece.channel == channel and piece", "if piece"),
+        ("stan_bridge: a chunk is stored with its last piece", '        if remaining:\n            return "partial"\n'),
+        (
+            "stan_bridge: a chunk is settled once",
+            (
+                '        if piece.chunk_id not in self._unsettled:\n            return "late"\n'
+                '        self._settle(piece.chunk_id)\n        return "failed"'
+            ),
+            '        self._settle(piece.chunk_id)\n        return "failed"',
+        ),
+        (
+            "stan_bridge: a new wave takes along what is not settled",
+            "self._waiting = dict(self._unsettled)",
+            "pass",
+        ),
+        (
+            "stan_bridge: nothing is placed in a broken wave",
+            "if not self._current or self._is_broken:\n            return []",
+            "if not self._current:\n            return []",
+        ),
+        ("stan_bridge: a full wave is followed by another once it is settled", " and not self._current.placed", ""),
+    ),
+    *_of(
+        "stan_bridge/bridge.py",
+        (
+            "stan_bridge: a chunk of another execution than the current one is discarded",
+            "if execution_of(await self._current.read()) != chunk.execution:",
+            "if False:",
+        ),
+        ("stan_bridge: a wave that is not current is discarded", '== "STALE":', '== "NEVER":'),
+        ("stan_bridge: a replaced session starts no wave", "        await self._session.check()\n"),
+        ("stan_bridge: a re-send of the core starts a new wave", "if attempt > execution.waves.attempt:", "if False:"),
+        (
+            "stan_bridge: a redelivery starts a new wave",
+            "if is_redelivered and not was_kept and execution.waves.has(chunk_id):",
+            "if False:",
+        ),
+        (
+            "stan_bridge: feedback is confirmed before the chunk is acknowledged",
+            "await self._broker.publish(keys.FEEDBACK_STREAM, keys.FEEDBACK_SUBJECT, held.feedback, message_id)",
+            "pass",
+        ),
+        (
+            "stan_bridge: a report of another execution is ignored",
+            "if execution is None or execution_of(report.wave) != execution.waves.execution:",
+            "if execution is None:",
         ),
     ),
 ]

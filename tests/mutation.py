@@ -27,7 +27,7 @@ WORKERS = 2
 LIMIT_SECONDS = 180.0
 """The limit for the tests of one mutant; a mutant that hangs them counts as killed."""
 
-_COPIED = ("producer", "ack_collector", "shared", "admin", "demo", "deploy", "tests", "pyproject.toml")
+_COPIED = ("producer", "ack_collector", "stan_bridge", "shared", "admin", "demo", "deploy", "tests", "pyproject.toml")
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "acceptance", "faults")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", re.MULTILINE)
 _HEAD = """\

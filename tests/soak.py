@@ -10,6 +10,7 @@ invariants, no process may have ended: nothing but time heals such a fault.
 """
 
 import argparse
+import functools
 import random
 import sys
 import tempfile
@@ -19,10 +20,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from demo.servers.processes import StanServer
 from tests.faults.harness import invariants
 from tests.faults.harness.chaos import Chaos
 from tests.faults.harness.history import History
 from tests.faults.harness.rig import FaultRig
+from tests.faults.harness.stan_rig import SHORT_HEARTBEATS, StanRig
 from tests.support import servers
 from tests.support.tcp_proxy import Mode
 from tests.support.waiting import wait_until
@@ -39,12 +42,13 @@ def main() -> int:
     """Run the soak, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--stan", action="store_true", help="with mankelis of the STAN era, and two stan_bridges")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--sisu", action="store_true", help="faults of SISU only, which must not end a process")
     options = parser.parse_args()
     _say(f"seed {options.seed}, {options.seconds:g} s; servers: {servers.choose().description}")
     with ExitStack() as stack:
-        rig = _make_rig(stack)
+        rig = _make_rig(stack, is_stan=options.stan)
         rng = random.Random(options.seed)
         rig.history.rejected = frozenset(rng.sample(rig.ids("PERSON"), 3) + rng.sample(rig.ids("PLAN"), 1))
         chaos = Chaos(rig, rng)
@@ -67,10 +71,13 @@ def main() -> int:
         return _evaluate(rig.history, chaos, options.seed)
 
 
-def _make_rig(stack: ExitStack) -> FaultRig:
+def _make_rig(stack: ExitStack, *, is_stan: bool) -> FaultRig:
     choice = servers.choose()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="importer-soak-")))
-    return FaultRig(
+    make = FaultRig
+    if is_stan:
+        make = functools.partial(StanRig, stan=stack.enter_context(StanServer(streaming=SHORT_HEARTBEATS)))  # type: ignore[assignment]
+    return make(
         stack,
         stack.enter_context(choice.nats()),
         stack.enter_context(choice.redis()),

@@ -34,6 +34,11 @@ async def check(settings: ProducerSettings) -> list[Finding]:
     async with connect(settings) as connections:
         findings = await _check_redis(settings, connections.redis)
         findings += await _check_nats(settings, connections)
+        if settings.stan_uri:
+            # Imported only here: an installation without STAN loads nothing of it.
+            from admin.checks.stan import check_stan  # noqa: PLC0415
+
+            findings += await check_stan(settings, connections.redis)
         findings += await _check_sisu(settings, connections.redis)
     return findings
 

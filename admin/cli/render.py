@@ -52,6 +52,9 @@ def _processes(snapshot: Snapshot) -> RenderableType:
         for each in snapshot.producers
     ] or ["no producer running"]
     words.append(f"{pluralize(len(snapshot.collectors), 'collector')} running")
+    for each in snapshot.stan_bridges:
+        phase = each.stan_bridge.phase.replace("_", " ") if each.stan_bridge else ""
+        words.append(f"stan_bridge {each.host}:{each.pid} {phase}".rstrip())
     return Text(" · ".join(words))
 
 

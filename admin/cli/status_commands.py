@@ -105,7 +105,8 @@ def check(
     *,
     alive: Annotated[bool, typer.Option("--alive", help="Only whether processes report heartbeats.")] = False,
     process: Annotated[
-        Literal["producer", "ack_collector"] | None, typer.Option(help="With --alive: only of this kind.")
+        Literal["producer", "ack_collector", "stan_bridge"] | None,
+        typer.Option(help="With --alive: only of this kind."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

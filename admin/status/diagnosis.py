@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from admin.status.queues import Consumer
-from admin.status.snapshot import Diagnosis, Snapshot
+from admin.status.queues import Consumer, Queues
+from admin.status.results import age, healthy, problem, with_verb
+from admin.status.snapshot import Diagnosis, ServiceStatus, Snapshot
+from admin.status.stan_diagnosis import diagnose_stan
 from admin.text import pluralize
 from shared.model.records import BatchState, ProducerState, RunRecord
 
@@ -19,8 +21,6 @@ STALLED_SECONDS = 5.0
 
 STARTING_SECONDS = 2.0
 """How long a producer may take until it holds a free lock and has reported that."""
-
-_MINUTE_SECONDS = 60
 
 
 def add_diagnosis(snapshot: Snapshot, timezone: ZoneInfo) -> None:
@@ -34,12 +34,12 @@ def add_diagnosis(snapshot: Snapshot, timezone: ZoneInfo) -> None:
 def diagnose(snapshot: Snapshot, timezone: ZoneInfo) -> Diagnosis:
     """Return the diagnosis, with times in this time zone."""
     if snapshot.redis_error:
-        return _problem("redis_unreachable", "Redis is unreachable.", snapshot.redis_error)
+        return problem("redis_unreachable", "Redis is unreachable.", snapshot.redis_error)
     state = snapshot.active
     if state is None:
         return _without_producer(snapshot)
     if snapshot.nats_error:
-        return _problem("nats_unreachable", "NATS is unreachable.", snapshot.nats_error)
+        return problem("nats_unreachable", "NATS is unreachable.", snapshot.nats_error)
     if state.batch:
         return _diagnose_batch(snapshot, state, state.batch)
     return _between_batches(snapshot, state, timezone)
@@ -50,34 +50,34 @@ def _without_producer(snapshot: Snapshot) -> Diagnosis:
         (snapshot.at - process.started_at).total_seconds() < STARTING_SECONDS for process in snapshot.producers
     )
     if starting:
-        return _healthy("starting", "A producer is starting.")
+        return healthy("starting", "A producer is starting.")
     if snapshot.lock_held:
-        return _problem(
+        return problem(
             "lock_held",
             "Another producer holds the lock, and its heartbeat has expired.",
             "It died less than 15 seconds ago, and a stand-by will take over; or it is cut off from Redis.",
         )
-    return _problem("no_producer", "No producer is running.", "Start it: supervisorctl start producer")
+    return problem("no_producer", "No producer is running.", "Start it: supervisorctl start producer")
 
 
 def _between_batches(snapshot: Snapshot, state: ProducerState, timezone: ZoneInfo) -> Diagnosis:
     if state.phase == "paused" or (snapshot.paused and state.phase == "idle"):
         note = snapshot.paused
         who = f" by {note.by}: {note.reason or 'no reason given'}" if note else ""
-        return _problem("paused", f"The import is paused{who}.", "Resume it: importer resume")
+        return problem("paused", f"The import is paused{who}.", "Resume it: importer resume")
     if state.sisu_backoff:
         backoff = state.sisu_backoff
-        return _problem(
+        return problem(
             "sisu_backoff",
             f"SISU fails for {backoff.service}: {backoff.reason}; the next attempt is at "
             f"{_clock(backoff.until, timezone)}.",
         )
     if state.phase == "idle":
         when = f"; the next run starts at {_clock(state.next_run_at, timezone)}" if state.next_run_at else ""
-        return _after_run(snapshot, when) or _healthy("idle", f"No run is in progress{when}.")
+        return _after_run(snapshot, when) or healthy("idle", f"No run is in progress{when}.")
     if state.phase == "retrying":
-        return _healthy("retrying", "Dead letters are being sent again.")
-    return _healthy("fetching", f"Fetching {state.service or 'changes'} from SISU.")
+        return healthy("retrying", "Dead letters are being sent again.")
+    return healthy("fetching", f"Fetching {state.service or 'changes'} from SISU.")
 
 
 def _after_run(snapshot: Snapshot, when: str) -> Diagnosis | None:
@@ -96,7 +96,7 @@ def _after_run(snapshot: Snapshot, when: str) -> Diagnosis | None:
     ]
     if not unsettled:
         return None
-    return _problem(
+    return problem(
         "run_incomplete",
         f"The last run was incomplete: {pluralize(len(unsettled), 'service')} not settled{when}.",
         unsettled[0].reason or "",
@@ -123,67 +123,59 @@ def _diagnose_batch(snapshot: Snapshot, state: ProducerState, batch: BatchState)
     stalled_seconds = (snapshot.at - batch.changed_at).total_seconds()
     if stalled_seconds < STALLED_SECONDS or service is None or queues is None:
         if state.phase == "retrying":
-            return _healthy("retrying", f"A dead letter of {batch.service} is being sent again.")
-        return _healthy("importing", f"{batch.service} is being imported.")
+            return healthy("retrying", f"A dead letter of {batch.service} is being sent again.")
+        return healthy("importing", f"{batch.service} is being imported.")
     settled = f"{service.updated} of {service.scheduled} entities are settled"
     feedback = queues.feedback
     unread = feedback.waiting + feedback.unacknowledged if feedback else 0
     if unread and not snapshot.collectors:
-        return _problem(
+        return problem(
             "no_collector",
             f"No collector is running: {pluralize(unread, 'report')} of mankelis unread; {settled}.",
             "Start one: supervisorctl start ack_collector:*",
         )
+    over_stan = diagnose_stan(snapshot, service.channel, settled)
+    return over_stan or _diagnose_chunks(snapshot, state, service, queues, settled)
+
+
+def _diagnose_chunks(
+    snapshot: Snapshot, state: ProducerState, service: ServiceStatus, queues: Queues, settled: str
+) -> Diagnosis:
+    """Find out whether the chunks wait, are with mankelis, or are missing."""
+    assert state.batch
     consumers = [consumer for consumer in queues.mankelis if consumer.matches(service.channel)]
     unacknowledged = sum(consumer.unacknowledged for consumer in consumers)
     chunks = queues.pending_chunks(service.channel)
     if chunks and not unacknowledged and not any(consumer.waiting_pulls for consumer in consumers):
-        return _problem(
+        return problem(
             "no_mankeli",
-            f"No mankeli is attached to {service.channel}: {_with_verb(chunks, 'chunk')} waiting; {settled}.",
+            f"No mankeli is attached to {service.channel}: {with_verb(chunks, 'chunk')} waiting; {settled}.",
             "Start mankelis, and check that they consume this channel of the stream IMPORTER.",
         )
     if unacknowledged:
         # A message that is older than the batch is not part of it.
-        oldest_at = max(queues.oldest_chunk_at or batch.started_at, batch.started_at)
-        return _with_mankelis(consumers, _age(snapshot.at, oldest_at), settled)
-    return _problem(
+        oldest_at = max(queues.oldest_chunk_at or state.batch.started_at, state.batch.started_at)
+        return _with_mankelis(consumers, age(snapshot.at, oldest_at), settled)
+    return problem(
         "chunks_missing",
-        f"{_with_verb(service.outstanding_chunks, 'chunk')} neither with the broker nor reported; {settled}.",
+        f"{with_verb(service.outstanding_chunks, 'chunk')} neither with the broker nor reported; {settled}.",
         f"The producer sends them again after {state.panic_timeout_seconds:g} s without progress. If that repeats, "
         "mankelis acknowledge chunks without sending feedback.",
     )
 
 
-def _with_mankelis(consumers: Sequence[Consumer], age: str, settled: str) -> Diagnosis:
+def _with_mankelis(consumers: Sequence[Consumer], held_for: str, settled: str) -> Diagnosis:
     unacknowledged = sum(consumer.unacknowledged for consumer in consumers)
     redelivered = sum(consumer.redelivered for consumer in consumers)
     again = f", {redelivered} of them redelivered" if redelivered else ""
-    return _problem(
+    return problem(
         "with_mankelis",
-        f"{_with_verb(unacknowledged, 'chunk')} with mankelis, the oldest for {age}{again}; {settled}.",
+        f"{with_verb(unacknowledged, 'chunk')} with mankelis, the oldest for {held_for}{again}; {settled}.",
         "Are they working, or stuck? Check their logs. A redelivered chunk was given up by one of them.",
     )
-
-
-def _healthy(code: str, message: str) -> Diagnosis:
-    return Diagnosis(code=code, healthy=True, message=message)
-
-
-def _problem(code: str, message: str, hint: str = "") -> Diagnosis:
-    return Diagnosis(code=code, healthy=False, message=message, hint=hint)
-
-
-def _with_verb(number: int, noun: str) -> str:
-    return f"{pluralize(number, noun)} {'is' if number == 1 else 'are'}"
 
 
 def _clock(moment: datetime, timezone: ZoneInfo) -> str:
     """Format a time, without seconds where there are none, as in most of cron's times."""
     local = moment.astimezone(timezone)
     return f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
-
-
-def _age(at: datetime, since: datetime) -> str:
-    seconds = int((at - since).total_seconds())
-    return f"{seconds} s" if seconds < 2 * _MINUTE_SECONDS else f"{seconds // _MINUTE_SECONDS} minutes"

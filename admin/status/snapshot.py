@@ -81,6 +81,7 @@ class Snapshot(Record, kw_only=True):
     nats_error: str | None = None
     producers: list[ProcessRecord] = msgspec.field(default_factory=list)
     collectors: list[ProcessRecord] = msgspec.field(default_factory=list)
+    stan_bridges: list[ProcessRecord] = msgspec.field(default_factory=list)
     lock_held: bool = False
     paused: AuditNote | None = None
     throughput: Throughput | None = None
@@ -130,6 +131,7 @@ def _add_import_state(snapshot: Snapshot, state: ImportState, services: Sequence
     processes = sorted(state.processes, key=lambda process: process.started_at)
     snapshot.producers = [process for process in processes if process.kind == "producer"]
     snapshot.collectors = [process for process in processes if process.kind == "ack_collector"]
+    snapshot.stan_bridges = [process for process in processes if process.kind == "stan_bridge"]
     snapshot.lock_held = state.is_locked
     snapshot.paused = state.paused
     snapshot.runs = list(state.runs[:_RUNS])

@@ -9,13 +9,18 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
+from typing import Any
 
-from demo.servers.base import LOG_TAIL_LINES, STOP_SECONDS, Server, free_port
+from demo.servers.base import LOG_TAIL_LINES, READY_SECONDS, STOP_SECONDS, Server, free_port
 from demo.servers.child_process import launch
-from demo.servers.specs import NATS, REDIS, ServerError, find_binary
+from demo.servers.specs import NATS, REDIS, STAN, ServerError, find_binary
 
-__all__ = ["NatsServer", "RedisServer", "Server", "ServerError", "free_port"]
+__all__ = ["NatsServer", "RedisServer", "Server", "ServerError", "StanServer", "free_port"]
+
+STAN_READY = "Streaming Server is ready"
+_POLL_SECONDS = 0.02
 
 
 class _ProcessServer(Server):
@@ -45,7 +50,7 @@ class _ProcessServer(Server):
             raise ServerError(f"{self} is running already")
         self._write_config("127.0.0.1", str(self._home))
         config = self._home / "server.conf"
-        arguments = ["-c", str(config)] if self.spec is NATS else [str(config)]
+        arguments = [str(config)] if self.spec is REDIS else ["-c", str(config)]
         with (self._home / "log").open("wb") as log:
             self._process = launch([str(self._binary), *arguments], stdout=log, stderr=log, cwd=self._home)
 
@@ -99,3 +104,38 @@ class RedisServer(_ProcessServer):
     """A redis-server as a local process, with an append-only file; the last directive of a kind in `config` wins."""
 
     spec = REDIS
+
+
+class StanServer(_ProcessServer):
+    """A nats-streaming-server as a local process, with a file store and a NATS of its own.
+
+    `config` is text for the part of NATS in its configuration file, `streaming` for that of STAN: with
+    ``ns: "nats://…"`` it has no NATS of its own, and `attached_to` is the one that it uses.
+    """
+
+    spec = STAN
+
+    def __init__(self, *, streaming: str = "", attached_to: Server | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._streaming = streaming
+        self._attached_to = attached_to
+
+    @property
+    def uri(self) -> str:
+        """The address for clients: that of the NATS which it uses."""
+        return self._attached_to.uri if self._attached_to else super().uri
+
+    def ready(self, deadline_seconds: float = READY_SECONDS) -> None:
+        """Wait until STAN itself reports that it is ready: its NATS listens before the store is recovered."""
+        deadline = time.monotonic() + deadline_seconds
+        while STAN_READY not in (self._home / "log").read_text(encoding="utf-8", errors="replace"):
+            if not self._running():
+                raise ServerError(f"{self} ended:\n{self._log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self} is not ready after {deadline_seconds:g} s:\n{self._log_tail()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _write_config(self, host: str, home_as_seen: str) -> None:
+        super()._write_config(host, home_as_seen)
+        path = self._home / "server.conf"
+        path.write_text(path.read_text(encoding="utf-8").replace("$STREAMING", self._streaming), encoding="utf-8")

@@ -4,6 +4,7 @@ Nothing here starts a server; `demo.servers.processes` runs them as processes, t
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import socket
@@ -39,6 +40,8 @@ class ServerSpec:
     """(port, address to listen on, data directory, TLS) → the text that every configuration starts with."""
     probe: Callable[[int, bool], bool]
     """(port, TLS) → whether it is ready. Raises OSError where nothing listens."""
+    variable: str = ""
+    """The environment variable that may name the binary."""
 
     def uri(self, port: int, *, tls: bool) -> str:
         """Return its address for clients, without credentials."""
@@ -48,7 +51,7 @@ class ServerSpec:
 def find_binary(spec: ServerSpec) -> tuple[Path, str]:
     """Return the first binary on this machine that is new enough, and its version. Raises ServerError."""
     passed_over = []
-    for binary in _candidates(spec.name):
+    for binary in _candidates(spec):
         version = binary_version(binary)
         numbers = tuple(int(number) for number in version.split(".")[:2]) if version else ()
         if numbers >= spec.minimum:
@@ -59,7 +62,10 @@ def find_binary(spec: ServerSpec) -> tuple[Path, str]:
     raise ServerError(f"no {spec.name} {minimum} or newer was found: {spec.install}{rejected}")
 
 
-def _candidates(name: str) -> Iterator[Path]:
+def _candidates(spec: ServerSpec) -> Iterator[Path]:
+    name = spec.name
+    if spec.variable and (named := os.environ.get(spec.variable)):
+        yield Path(named)
     on_path = shutil.which(name)
     if on_path:
         yield Path(on_path)
@@ -78,7 +84,7 @@ def binary_version(binary: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    match = re.search(r"v=?(\d+\.\d+(?:\.\d+)?)", result.stdout)
+    match = re.search(r"(?:v=?|version )(\d+\.\d+(?:\.\d+)?)", result.stdout)
     return match[1] if match else ""
 
 
@@ -91,6 +97,15 @@ def _nats_probe(port: int, _tls: bool) -> bool:
     # JetStream has recovered its streams before the listener opens. INFO comes in plain text, before any TLS.
     with socket.create_connection(("127.0.0.1", port), _PROBE_TIMEOUT_SECONDS) as connection:
         return connection.recv(_REPLY_BYTES).startswith(b"INFO ")
+
+
+def _stan_config(port: int, host: str, data: str, _tls: bool) -> str:
+    # Limits as in production, save that there is none on the number of messages.
+    return (
+        f'listen: "{host}:{port}"\n'
+        f'streaming {{\n  cluster_id: importer-nats\n  store: file\n  dir: "{data}"\n'
+        "  hb_interval: 10s\n  hb_timeout: 10s\n  hb_fail_count: 2\n  store_limits { max_msgs: 0 }\n$STREAMING\n}\n"
+    )
 
 
 def _redis_config(port: int, host: str, data: str, tls: bool) -> str:
@@ -146,4 +161,15 @@ REDIS = ServerSpec(
     path="/0",
     config=_redis_config,
     probe=_redis_probe,
+)
+STAN = ServerSpec(
+    name="nats-streaming-server",
+    minimum=(0, 25),
+    install="build it with Go: go install github.com/nats-io/nats-streaming-server@v0.25.6",
+    scheme="nats",
+    tls_scheme="tls",
+    path="",
+    config=_stan_config,
+    probe=_nats_probe,
+    variable="NATS_STREAMING_SERVER",
 )

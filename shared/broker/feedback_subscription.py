@@ -1,4 +1,4 @@
-"""The permanent subscription to the feedback stream: a durable pull consumer that all collectors share.
+"""The permanent subscription to a durable pull consumer: the collectors share one, and the stan_bridge has others.
 
 nats-py's own `fetch(n)` waits for all n messages or its time-out once it had to wait for the first one, which would
 delay every small batch; and it takes a deleted consumer for an idle one. The pull requests are therefore sent and
@@ -30,20 +30,27 @@ from shared.runtime.tasks import wait_for_event
 
 log = structlog.get_logger()
 
-_PULL_MESSAGES = PULL_MESSAGES
 _HEARTBEAT_SECONDS = 5.0
 _UNRESPONSIVE_SECONDS = 2 * _HEARTBEAT_SECONDS + 1
 _HEARTBEAT_STATUS, _EXPIRED_STATUS = "100", "408"
 _BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 5.0
 """After a request that was rejected; the first one is followed by another at once, as after a consumer was deleted."""
+_PULL_MESSAGES = PULL_MESSAGES
 _NEXT_SUBJECT = f"{API_PREFIX}CONSUMER.MSG.NEXT.{keys.FEEDBACK_STREAM}.{keys.COLLECTOR_CONSUMER}"
-_PULL_REQUEST = orjson.dumps(
-    {
-        "batch": _PULL_MESSAGES,
-        "expires": int(PULL_SECONDS * NANOSECONDS),
-        "idle_heartbeat": int(_HEARTBEAT_SECONDS * NANOSECONDS),
-    }
-)
+
+
+def pull_request(messages: int) -> bytes:
+    """Return a request for this number of messages."""
+    return orjson.dumps(
+        {
+            "batch": messages,
+            "expires": int(PULL_SECONDS * NANOSECONDS),
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * NANOSECONDS),
+        }
+    )
+
+
+_PULL_REQUEST = pull_request(_PULL_MESSAGES)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,20 @@ class Received:
         with suppress(nats.errors.Error):
             await self._message.ack()
 
+    @property
+    def message_id(self) -> str:
+        """The Nats-Msg-Id that it was published with; empty without one."""
+        return (self._message.headers or {}).get("Nats-Msg-Id", "")
+
+    def header(self, name: str) -> str:
+        """Return a header; empty where it is missing."""
+        return (self._message.headers or {}).get(name, "")
+
+    async def keep(self) -> None:
+        """Say that it is being processed: its ack wait begins again."""
+        with suppress(nats.errors.Error):
+            await self._message.in_progress()
+
     async def terminate(self) -> None:
         """Terminate it: it can never have any effect, and is never delivered again."""
         with suppress(nats.errors.Error):
@@ -80,7 +101,9 @@ class Received:
 class _PullHealth:
     """Whether the server accepts the requests, why not, and when to send the next one after a rejection."""
 
-    def __init__(self) -> None:
+    def __init__(self, unresponsive: Event, responsive: Event) -> None:
+        self._unresponsive = unresponsive
+        self._responsive = responsive
         self._reason: str | None = None
         self._logged: str | None = None
         self._backoff_seconds = 0.0
@@ -98,7 +121,7 @@ class _PullHealth:
     def accept(self) -> None:
         """Note that the server sent what only an accepted request leads to."""
         if self._logged:
-            log.info(Event.FEEDBACK_CONSUMER_RESPONSIVE)
+            log.info(self._responsive)
         self._reason = self._logged = None
         self._backoff_seconds = self._retry_at = 0.0
 
@@ -109,11 +132,13 @@ class _PullHealth:
         self._backoff_seconds = min(2 * self._backoff_seconds or _BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
         if reason != self._logged:
             self._logged = reason
-            log.warning(Event.FEEDBACK_CONSUMER_UNRESPONSIVE, reason=reason)
+            log.warning(self._unresponsive, reason=reason)
 
 
 class FeedbackSubscription:
-    """The subscription of one collector."""
+    """The subscription of one collector. `ChunkSubscription` is the same for another consumer."""
+
+    unresponsive, responsive = Event.FEEDBACK_CONSUMER_UNRESPONSIVE, Event.FEEDBACK_CONSUMER_RESPONSIVE
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -126,7 +151,7 @@ class FeedbackSubscription:
         self._connection = 0
         """The number of the connection that they were sent on."""
         self._last_message_at = -_UNRESPONSIVE_SECONDS
-        self._health = _PullHealth()
+        self._health = _PullHealth(self.unresponsive, self.responsive)
 
     @property
     def is_alive(self) -> bool:
@@ -172,16 +197,25 @@ class FeedbackSubscription:
             self._health.reject("no heartbeat", now)
         if self._health.seconds_until_retry(now) or not (self._health.is_accepted or await self._restore(now)):
             return
+        subject, request, messages = self._next_request()
         with suppress(nats.errors.Error):  # while disconnected; the missing heartbeat will tell
-            await self._broker.client.publish(_NEXT_SUBJECT, _PULL_REQUEST, self._inbox)
-        self._open_pulls_messages = _PULL_MESSAGES
+            await self._broker.client.publish(subject, request, self._inbox)
+        self._open_pulls_messages = messages
         self._last_message_at = now
+
+    def _next_request(self) -> tuple[str, bytes, int]:
+        """Return the subject of a pull request, the request, and how many messages it asks for."""
+        return _NEXT_SUBJECT, _PULL_REQUEST, _PULL_MESSAGES
+
+    async def _ensure_consumer(self) -> None:
+        """Create the consumer if it is missing. Raises ConfigurationError where it is configured otherwise."""
+        await self._broker.ensure_streams()
 
     async def _restore(self, now_seconds: float) -> bool:
         """Create the consumer again where it is missing; return whether it is worth another request."""
         if self._broker.client.is_connected:
             try:
-                await self._broker.ensure_streams()
+                await self._ensure_consumer()
             except ConfigurationError as error:
                 # It was as required at the start, and may be corrected while this process runs.
                 self._health.reject(str(error), now_seconds)

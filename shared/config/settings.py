@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.config.nats_address import NatsAddress
+from shared.config.nats_login import NatsLogin
 from shared.config.tls_files import TlsFiles
 from shared.config.validators import (
     CaBundle,
@@ -37,6 +39,7 @@ from shared.config.validators import (
     Seconds,
     ServiceNames,
     ServicesFile,
+    StanName,
     TimeZone,
     at_least,
     known_services,
@@ -113,13 +116,54 @@ class CollectorSettings(CommonSettings):
     collector_port: Port = 3003
 
 
-class OperatorSettings(CommonSettings):
+class StanSettings(CommonSettings):
+    """The settings of everything that may concern workers on NATS Streaming (STAN). Without STAN_URI nothing does."""
+
+    stan_uri: NatsUri | None = None
+    stan_cluster_id: StanName = "importer-nats"
+    stan_client_id: StanName = "importer-api"
+    stan_token: SecretStr | None = None
+    stan_creds_path: NatsCredentials | None = None
+    stan_ca_path: CaBundle | None = None
+    stan_key_path: FilePath | None = None
+    stan_cert_path: Annotated[
+        FilePath | None,
+        Field(validate_default=True),
+        requires("stan_key_path"),
+        required_by("stan_key_path"),
+        matches_key("stan_key_path"),
+    ] = None
+    stan_services: Annotated[ServiceNames, NoDecode, AfterValidator(known_services)] = Field(default_factory=list)
+    stan_post_update: bool = True
+    stan_monitor_url: HttpAddress | None = None
+
+    def stan_login(self) -> NatsLogin:
+        """Return how to log in to STAN. Raises ConfigurationError without STAN_URI."""
+        if self.stan_uri is None:
+            raise ConfigurationError("STAN_URI is not set")
+        files = TlsFiles(self.stan_ca_path, self.stan_cert_path, self.stan_key_path)
+        address = NatsAddress.parse(self.stan_uri.get_secret_value())
+        return NatsLogin(address, self.stan_token, self.stan_creds_path, files)
+
+    def chosen_stan_services(self) -> tuple[Service, ...]:
+        """Return the services that travel over STAN, in the table's order. Raises ConfigurationError."""
+        return choose_services(self.service_table(), self.stan_services)
+
+
+class StanBridgeSettings(StanSettings):
+    """The settings of the stan_bridge."""
+
+    stan_uri: NatsUri
+    stan_bridge_port: Port = 3103
+
+
+class OperatorSettings(StanSettings):
     """The settings of the command line, except for what concerns SISU."""
 
     timezone: TimeZone = ZoneInfo("Europe/Helsinki")
 
 
-class ProducerSettings(CommonSettings):
+class ProducerSettings(StanSettings):
     """The settings of the producer."""
 
     port: Port = 3002

@@ -233,6 +233,8 @@ RedisUri = Annotated[SecretStr, AfterValidator(_redis_uri)]
 NatsCredentials = Annotated[FilePath, AfterValidator(_credentials)]
 CaBundle = Annotated[FilePath, AfterValidator(_ca_bundle)]
 ServicesFile = Annotated[FilePath, AfterValidator(_services_table)]
+StanName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+"""The id of a STAN cluster or client."""
 ServiceNames = Annotated[list[str], BeforeValidator(_names)]
 CronExpression = Annotated[str, AfterValidator(_cron)]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone)]

@@ -11,7 +11,11 @@ from urllib.parse import quote
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
 CURRENT_EXECUTION_HASH = "CURRENT_EXECUTION_HASH"
-"""String, and the pub/sub channel on which mankelis learn of a change of it."""
+"""String, and the pub/sub channel on which mankelis learn of a change of it. While a service travels over STAN it is a
+wave: the execution, a colon and a nonce."""
+
+STAN_MANKELI_LOCK = "lock.MIGRATIONS_LOCK"
+"""String: a lock that mankelis of the STAN era take at their start. The importer does not use it."""
 
 POST_UPDATE_RUNNING = "POST_UPDATE_RUNNING"
 """String: the run whose post-update is running. Expires."""
@@ -115,6 +119,10 @@ POST_UPDATE_FINISH_SUBJECT = "POST_UPDATE_FINISH"
 DEAD_LETTER_SUBJECTS = "DEAD_LETTER.>"
 
 COLLECTOR_CONSUMER = "ack-collector"
+
+STAN_CONSUMER = "stan-bridge"
+"""The stan_bridge's consumer of the chunks that travel over STAN, and its durable name on STAN."""
+STAN_POST_UPDATE_CONSUMER = "stan-bridge-post-update"
 
 EXECUTION_HEADER = "Importer-Execution"
 CHUNK_HEADER = "Importer-Chunk"

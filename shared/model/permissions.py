@@ -22,9 +22,17 @@ class User(StrEnum):
     ACK_COLLECTOR = "ack_collector"
     MANKELI = "mankeli"
     OPERATOR = "operator"
+    STAN_BRIDGE = "stan_bridge"
+    STAN_MANKELI = "stan_mankeli"
+    """A mankeli of the STAN era."""
+    STAN_SERVER = "stan_server"
+    """A nats-streaming-server that is attached to this NATS; it has no user in Redis."""
 
 
 _P, _C, _M, _O = User.PRODUCER, User.ACK_COLLECTOR, User.MANKELI, User.OPERATOR
+_B, _W, _S = User.STAN_BRIDGE, User.STAN_MANKELI, User.STAN_SERVER
+STAN_CLUSTER = "importer-nats"
+"""The cluster id in the shipped users; with another STAN_CLUSTER_ID, replace it in the files."""
 
 
 # --- NATS ------------------------------------------------------------------------------------------------------------
@@ -53,11 +61,11 @@ def nats_permissions(services: Sequence[Service]) -> list[NatsPermission]:
     """Return who may publish where, for these services. What is not listed is denied."""
     messages = [*(service.channel for service in services), keys.POST_UPDATE_SUBJECT, keys.DEAD_LETTER_SUBJECTS]
     api: list[tuple[set[User], str, bool]] = [
-        ({_P, _C, _M, _O}, f"STREAM.INFO.{keys.CHUNK_STREAM}", True),
-        ({_P, _C, _O}, f"STREAM.INFO.{keys.FEEDBACK_STREAM}", True),
-        ({_P, _C, _O}, f"STREAM.INFO.{keys.DEAD_LETTER_STREAM}", True),
+        ({_P, _C, _M, _O, _B}, f"STREAM.INFO.{keys.CHUNK_STREAM}", True),
+        ({_P, _C, _O, _B}, f"STREAM.INFO.{keys.FEEDBACK_STREAM}", True),
+        ({_P, _C, _O, _B}, f"STREAM.INFO.{keys.DEAD_LETTER_STREAM}", True),
         ({_P, _O}, f"CONSUMER.LIST.{keys.CHUNK_STREAM}", True),
-        ({_P, _C, _O}, f"CONSUMER.INFO.{_COLLECTOR}", True),
+        ({_P, _C, _O, _B}, f"CONSUMER.INFO.{_COLLECTOR}", True),
         ({_P, _O}, f"STREAM.MSG.GET.{keys.DEAD_LETTER_STREAM}", True),
         ({_P, _O}, f"STREAM.MSG.DELETE.{keys.DEAD_LETTER_STREAM}", True),
         *(({_P}, f"STREAM.CREATE.{stream}", True) for stream in _STREAMS),
@@ -70,15 +78,43 @@ def nats_permissions(services: Sequence[Service]) -> list[NatsPermission]:
             ({_M}, f"CONSUMER.{request}.{keys.CHUNK_STREAM}.>", False)
             for request in ("INFO", "CREATE", "DURABLE.CREATE", "MSG.NEXT")
         ),
+        *(
+            ({_B}, f"CONSUMER.{request}.{keys.CHUNK_STREAM}.{consumer}", False)
+            for consumer in (keys.STAN_CONSUMER, keys.STAN_POST_UPDATE_CONSUMER)
+            for request in ("INFO", "CREATE", "DURABLE.CREATE", "MSG.NEXT")
+        ),
+        ({_B}, f"CONSUMER.DELETE.{keys.CHUNK_STREAM}.{keys.STAN_POST_UPDATE_CONSUMER}", False),
     ]
     return [
         *(NatsPermission(frozenset({_P}), subject) for subject in messages),
         *(NatsPermission(frozenset(users), API_PREFIX + request, probe) for users, request, probe in api),
         NatsPermission(frozenset({_C}), f"$JS.ACK.{_COLLECTOR}.>", can_be_probed=False),
         NatsPermission(frozenset({_M}), f"$JS.ACK.{keys.CHUNK_STREAM}.>", can_be_probed=False),
-        NatsPermission(frozenset({_M}), keys.FEEDBACK_SUBJECT, can_be_probed=False),
-        NatsPermission(frozenset({_M}), keys.POST_UPDATE_FINISH_SUBJECT, can_be_probed=False),
+        *(
+            NatsPermission(frozenset({_B}), f"$JS.ACK.{keys.CHUNK_STREAM}.{consumer}.>", can_be_probed=False)
+            for consumer in (keys.STAN_CONSUMER, keys.STAN_POST_UPDATE_CONSUMER)
+        ),
+        NatsPermission(frozenset({_M, _B}), keys.FEEDBACK_SUBJECT, can_be_probed=False),
+        NatsPermission(frozenset({_M, _B}), keys.POST_UPDATE_FINISH_SUBJECT, can_be_probed=False),
+        *_stan_permissions(),
     ]
+
+
+def _stan_permissions() -> Iterator[NatsPermission]:
+    """Yield who may publish which subjects of STAN: of its protocol, and the channels below its prefix.
+
+    Acknowledgements and replies to heartbeats go to inboxes of the server, which have random names.
+    """
+    discover = f"_STAN.discover.{STAN_CLUSTER}"
+    requests = [f"_STAN.{request}.{STAN_CLUSTER}" for request in ("sub", "unsub", "subclose", "close")]
+    channels = [f"_STAN.pub.{STAN_CLUSTER}.{each}" for each in (keys.FEEDBACK_SUBJECT, keys.POST_UPDATE_FINISH_SUBJECT)]
+    for subject in (discover, f"{discover}.pings", *requests, "_INBOX.>"):
+        yield NatsPermission(frozenset({_B, _W}), subject, can_be_probed=False)
+    for subject in channels:
+        yield NatsPermission(frozenset({_W}), subject, can_be_probed=False)
+    yield NatsPermission(frozenset({_B}), f"_STAN.pub.{STAN_CLUSTER}.>", can_be_probed=False)
+    for subject in ("_STAN.>", "_INBOX.>", f"{inbox_prefix(User.STAN_BRIDGE)}.>"):
+        yield NatsPermission(frozenset({_S}), subject, can_be_probed=False)
 
 
 def nats_inboxes(user: User) -> list[str]:
@@ -87,8 +123,13 @@ def nats_inboxes(user: User) -> list[str]:
     The producer also has `importer`'s, so that the command line works with the producer's settings. Mankelis use a
     client of their own, whose inbox prefix is `_INBOX` unless it is configured otherwise.
     """
-    if user is User.MANKELI:
-        return ["_INBOX.>"]
+    own_clients = {
+        User.MANKELI: ["_INBOX.>"],
+        User.STAN_MANKELI: ["_INBOX.>", "_STAN.acks.>"],
+        User.STAN_SERVER: ["_STAN.>", "_INBOX.>"],
+    }
+    if user in own_clients:
+        return own_clients[user]
     names = [user, User.OPERATOR] if user is User.PRODUCER else [user]
     return [f"{inbox_prefix(name)}.>" for name in names]
 
@@ -118,7 +159,7 @@ CONNECTION_COMMANDS = "@connection"
 """The category of commands that connect, authenticate and ping; it shows no data."""
 
 _KEYS: Sequence[tuple[set[User], str, Sequence[str]]] = [
-    ({_P, _C, _O}, "", ("SCRIPT LOAD x",)),
+    ({_P, _C, _O, _B}, "", ("SCRIPT LOAD x",)),
     ({_P, _O}, "", ("MULTI", "EXEC", "INFO")),
     ({_P, _O}, keys.PAUSED, ("GET *", "SET * x", "DEL *")),
     ({_P, _O}, keys.RUN_REQUESTS, ("HSET * f x",)),
@@ -132,14 +173,15 @@ _KEYS: Sequence[tuple[set[User], str, Sequence[str]]] = [
     ({_P}, keys.SERVICES, ("HGET * f", "HSET * f x")),
     ({_P, _O}, keys.REWINDS, ("LRANGE * 0 -1", SCRIPT, "LPUSH * x", "LTRIM * 0 1")),
     ({_P, _O}, keys.PROCESSES, ("ZRANGE * 0 -1",)),
-    ({_P, _C}, keys.PROCESSES, (SCRIPT, "TIME", "ZADD * 1 x", "ZREMRANGEBYSCORE * 0 1", "PEXPIRE * 1")),
+    ({_P, _C, _B}, keys.PROCESSES, (SCRIPT, "TIME", "ZADD * 1 x", "ZREMRANGEBYSCORE * 0 1", "PEXPIRE * 1")),
     ({_P, _O}, keys.process("*"), ("MGET *",)),
-    ({_P, _C}, keys.process("*"), (SCRIPT, "DEL *")),
+    ({_P, _C, _B}, keys.process("*"), (SCRIPT, "DEL *")),
     ({_P, _O}, keys.PRODUCER_LOCK, ("EXISTS *",)),
     ({_P}, keys.PRODUCER_LOCK, (SCRIPT,)),
     ({_P, _O}, keys.codebook_cache("*"), ("GET *", "SET * x")),
-    ({_P}, keys.CURRENT_EXECUTION_HASH, (SCRIPT,)),
-    ({_M}, keys.CURRENT_EXECUTION_HASH, ("GET *",)),
+    ({_P, _B}, keys.CURRENT_EXECUTION_HASH, (SCRIPT,)),
+    ({_M, _B, _W}, keys.CURRENT_EXECUTION_HASH, ("GET *",)),
+    ({_W}, keys.STAN_MANKELI_LOCK, ("SET * x", "DEL *")),
     ({_P}, keys.POST_UPDATE_RUNNING, (SCRIPT,)),
     ({_P, _C}, keys.POST_UPDATE_RUNNING, ("DEL *",)),
 ]
@@ -149,8 +191,8 @@ def redis_permissions(services: Sequence[Service]) -> list[RedisPermission]:
     """Return who uses which keys and channels, and how, for these services. What is not listed is denied."""
     return [
         *(RedisPermission(frozenset(users), name, commands) for users, name, commands in _KEYS),
-        RedisPermission(frozenset({_P}), keys.CURRENT_EXECUTION_HASH, ("PUBLISH * x",), is_channel=True),
-        RedisPermission(frozenset({_M}), keys.CURRENT_EXECUTION_HASH, ("SUBSCRIBE *",), is_channel=True),
+        RedisPermission(frozenset({_P, _B}), keys.CURRENT_EXECUTION_HASH, ("PUBLISH * x",), is_channel=True),
+        RedisPermission(frozenset({_M, _W}), keys.CURRENT_EXECUTION_HASH, ("SUBSCRIBE *",), is_channel=True),
         *(permission for service in services for permission in _of_service(keys.ServiceKeys(service.key))),
     ]
 

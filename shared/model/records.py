@@ -114,6 +114,9 @@ class ProducerState(Record, kw_only=True):
     panic_timeout_seconds: float = 60.0
 
 
+ProcessKind = Literal["producer", "ack_collector", "stan_bridge"]
+
+
 class CollectorState(Record, kw_only=True):
     """What a collector is doing."""
 
@@ -123,11 +126,25 @@ class CollectorState(Record, kw_only=True):
     """Messages processed since it started."""
 
 
+class StanBridgeState(Record, kw_only=True):
+    """What a stan_bridge is doing."""
+
+    phase: Literal["connecting", "standing_by", "active"]
+    connected: bool = False
+    """Whether its session with STAN responds."""
+    pieces_out: int = 0
+    """Pieces that were sent over STAN and not reported."""
+    waiting_since: datetime | None = None
+    """Since when pieces are out and no report came; None where none is out."""
+    reports: int = 0
+    """Reports that named a piece, since it started."""
+
+
 class ProcessRecord(Record, kw_only=True):
     """What a process reports about itself every few seconds."""
 
     process_id: str
-    kind: Literal["producer", "ack_collector"]
+    kind: ProcessKind
     host: str
     pid: int
     version: str
@@ -136,6 +153,7 @@ class ProcessRecord(Record, kw_only=True):
     port: int | None = None
     producer: ProducerState | None = None
     collector: CollectorState | None = None
+    stan_bridge: StanBridgeState | None = None
 
 
 class AuditNote(Record, kw_only=True):

@@ -59,6 +59,33 @@ class Event(StrEnum):
     FEEDBACK_CONSUMER_RESPONSIVE = "feedback_consumer_responsive"
     """The feedback consumer accepts requests again."""
 
+    # STAN
+    STAN_SESSION_STARTED = "stan_session_started"
+    """The session with STAN has started; this stan_bridge is the active one."""
+    STAN_STANDING_BY = "stan_standing_by"
+    """Another live session has the STAN client id; this stan_bridge waits for it."""
+    STAN_ERROR = "stan_error"
+    """The client of STAN, or its server, reported an error; the connection may survive it."""
+    STAN_PUBLISH_RETRIED = "stan_publish_retried"
+    """STAN did not confirm a message in time, so it may have it; it is sent again."""
+    STAN_WAVE_STARTED = "stan_wave_started"
+    """Workers on STAN were given a new value of CURRENT_EXECUTION_HASH; the pieces that follow belong to it."""
+    STAN_CHUNKS_DISCARDED = "stan_chunks_discarded"
+    """Chunks of an execution that is not the current one were discarded, as any mankeli does."""
+    STAN_CHUNK_FAILED = "stan_chunk_failed"
+    """A chunk failed before it was sent over STAN, for the reason given: the core splits it."""
+    STAN_REPORT_UNKNOWN = "stan_report_unknown"
+    """A report came over STAN that names no piece of this execution, for the reason given; it changes nothing. At most
+    one line a second for each reason; `count` is the number of messages."""
+    STAN_POST_UPDATE_FORWARDED = "stan_post_update_forwarded"
+    """POST_UPDATE was sent over STAN."""
+    STAN_POST_UPDATE_KEPT = "stan_post_update_kept"
+    """Another consumer of JetStream gets POST_UPDATE, so it is not sent over STAN: see STAN_POST_UPDATE."""
+    CHUNK_CONSUMER_UNRESPONSIVE = "chunk_consumer_unresponsive"
+    """The stan_bridge's consumer rejects requests, or sends no heartbeat: as `feedback_consumer_unresponsive`."""
+    CHUNK_CONSUMER_RESPONSIVE = "chunk_consumer_responsive"
+    """The stan_bridge's consumer accepts requests again."""
+
     # Redis
     REDIS_KEY_IGNORED = "redis_key_ignored"
     """A key that serves only the status has another type or foreign contents: it is ignored until it is deleted."""

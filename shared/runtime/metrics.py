@@ -70,6 +70,16 @@ FEEDBACK_LAG_SECONDS = Histogram(
     "importer_feedback_lag_seconds", "From the broker taking feedback to its effect in Redis.", buckets=_LAG_SECONDS
 )
 
+# --- the stan_bridge -------------------------------------------------------------------------------------------------
+
+STAN_PIECES = Counter("importer_stan_pieces_total", "Pieces of chunks that were sent over STAN.")
+STAN_WAVES = Counter("importer_stan_waves_total", "Waves that were started.")
+STAN_REPORTS = Counter("importer_stan_reports_total", "Reports from STAN, by what they led to.", ["result"])
+STAN_PIECES_OUT = Gauge("importer_stan_pieces_out", "Pieces that are with STAN or its workers.")
+STAN_WAIT_SECONDS = Histogram(
+    "importer_stan_wait_seconds", "From sending a piece over STAN until the report on it.", buckets=_SECONDS
+)
+
 
 def init_series(counter: Counter, *values: Iterable[str]) -> None:
     """Start every combination of these label values at 0.

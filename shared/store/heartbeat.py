@@ -7,13 +7,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from secrets import token_hex
-from typing import Literal
 
 from redis.asyncio import Redis
 
 from shared.model import keys
 from shared.model.errors import DependencyLostError
-from shared.model.records import CollectorState, ProcessRecord, ProducerState, decode, encode, now
+from shared.model.records import (
+    CollectorState,
+    ProcessKind,
+    ProcessRecord,
+    ProducerState,
+    StanBridgeState,
+    decode,
+    encode,
+    now,
+)
 from shared.runtime.shutdown import Stop
 from shared.runtime.tasks import wait_for_event
 from shared.store.redis_client import RedisClient
@@ -33,8 +41,8 @@ class Heartbeat:
     def __init__(
         self,
         scripts: Scripts,
-        kind: Literal["producer", "ack_collector"],
-        state: Callable[[], ProducerState | CollectorState],
+        kind: ProcessKind,
+        state: Callable[[], ProducerState | CollectorState | StanBridgeState],
         port: int | None,
         changed: asyncio.Event | None = None,
     ) -> None:
@@ -76,6 +84,8 @@ class Heartbeat:
         record.last_heartbeat_at = now()
         if isinstance(state, ProducerState):
             record.producer = state
+        elif isinstance(state, StanBridgeState):
+            record.stan_bridge = state
         else:
             record.collector = state
         try:

@@ -20,7 +20,9 @@ LOG = ROOT / ".demo" / "log"
 def demo(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Start the demo like `make demo`."""
     LOG.unlink(missing_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name not in ("NATS_URI", "REDIS_URI", "DEMO")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("NATS_URI", "REDIS_URI", "DEMO", "DEMO_STAN")
+    }
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "demo"], cwd=ROOT, stdout=output, stderr=output, env=environment

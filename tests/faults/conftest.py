@@ -33,9 +33,14 @@ def make_rig(make_nats: MakeServer, make_redis: MakeServer, tmp_path: Path) -> I
     with ExitStack() as stack:
 
         def make(
-            *, nats: Server | None = None, nats_config: str = "", redis_config: str = "", **options: Any
+            *,
+            nats: Server | None = None,
+            nats_config: str = "",
+            redis_config: str = "",
+            kind: type[FaultRig] = FaultRig,
+            **options: Any,
         ) -> FaultRig:
             nats = nats or make_nats(config=nats_config)
-            return FaultRig(stack, nats, make_redis(config=redis_config), tmp_path, **options)
+            return kind(stack, nats, make_redis(config=redis_config), tmp_path, **options)
 
         yield make

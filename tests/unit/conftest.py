@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from shared.config.settings import CollectorSettings, ProducerSettings, read_settings
+from shared.config.settings import (
+    CollectorSettings,
+    CommonSettings,
+    ProducerSettings,
+    StanBridgeSettings,
+    read_settings,
+)
 from shared.model.errors import ConfigurationError
 from tests.support.certificates import make_certificates
 
@@ -21,7 +27,7 @@ SetEnvironment = Callable[..., None]
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
     """Return a function that sets exactly these variables and the required ones; None leaves a required one out."""
-    for name in ProducerSettings.model_fields | CollectorSettings.model_fields:
+    for name in ProducerSettings.model_fields | CollectorSettings.model_fields | StanBridgeSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
     def set_variables(**variables: str | None) -> None:
@@ -46,7 +52,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reported_errors(kind: type[ProducerSettings | CollectorSettings] = ProducerSettings) -> dict[str, str]:
+def reported_errors(kind: type[CommonSettings] = ProducerSettings) -> dict[str, str]:
     """Return the line that is reported for each invalid variable, by variable."""
     with pytest.raises(ConfigurationError) as error:
         read_settings(kind)

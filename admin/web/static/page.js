@@ -24,7 +24,7 @@ function renderDiagnosis(diagnosis) {
 const activeState = () => snapshot.producers.map((process) => process.producer).find((state) => state && state.phase !== "standing_by");
 
 function renderRun() {
-  const { throughput, producers, collectors, services } = snapshot;
+  const { throughput, producers, collectors, stanBridges, services } = snapshot;
   const state = activeState();
   const parts = [];
   if (state?.run) {
@@ -50,7 +50,11 @@ function renderRun() {
   }
   const running = producers.map((process) => `producer ${process.host}:${process.pid} ${(process.producer?.phase ?? "").replaceAll("_", " ")}`);
   $("processes").textContent =
-    [...(running.length ? running : ["no producer running"]), `${pluralize(collectors.length, "collector")} running`].join(" · ");
+    [
+      ...(running.length ? running : ["no producer running"]),
+      `${pluralize(collectors.length, "collector")} running`,
+      ...stanBridges.map((process) => `stan_bridge ${process.host}:${process.pid} ${(process.stanBridge?.phase ?? "").replaceAll("_", " ")}`),
+    ].join(" · ");
 }
 
 function renderServices() {

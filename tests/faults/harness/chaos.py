@@ -13,6 +13,7 @@ from demo.servers.processes import Server
 from demo.sisu.simulator import FaultKind
 from shared.model import keys
 from tests.faults.harness.rig import FaultRig
+from tests.faults.harness.stan_rig import StanRig
 from tests.faults.harness.supervisor import KillableProcess, Supervised
 from tests.faults.test_lost_replies import SCRIPTS, script_digest
 from tests.support.tcp_proxy import Mode, TcpProxy
@@ -35,6 +36,16 @@ COLLECTOR_CRASH_POINTS = [
     "after-split",
     "before-fail",
     "after-fail",
+]
+BRIDGE_CRASH_POINTS = [
+    "after-take",
+    "before-wave",
+    "after-wave",
+    "before-piece",
+    "after-piece",
+    "on-report",
+    "before-feedback",
+    "after-feedback",
 ]
 # Without INVALID_UTF8, for which an entity rightly becomes a dead letter: tests/faults/test_sisu_faults.py.
 SISU_FAULTS: list[dict[str, Any]] = [
@@ -70,6 +81,8 @@ class Chaos:
         for number in (1, 2):
             self._start(f"ack_collector {number}", COLLECTOR_CRASH_POINTS)
             self.programs[f"mankeli {number}"] = rig.start_mankeli("--delay-seconds", "0.02", *self._rejected)
+            if isinstance(rig, StanRig):
+                self._start(f"stan_bridge {number}", BRIDGE_CRASH_POINTS)
             self._start(f"producer {number}", PRODUCER_CRASH_POINTS)
 
     def _start(self, name: str, crash_points: list[str]) -> None:
@@ -94,6 +107,7 @@ class Chaos:
             (6, self._kill),
             (3, self._crash),
             (4, self._pause),
+            *([(3, self._stan_killed), (3, self._stan_paused)] if isinstance(self._rig, StanRig) else []),
             (2, self._nats_killed),
             (2, self._nats_paused),
             (1, self._nats_wiped),
@@ -141,6 +155,30 @@ class Chaos:
                 self._rig.sleep_during_fault(seconds)
 
         return f"{name} is paused for {seconds:.1f} s", pause
+
+    def _stan_killed(self) -> tuple[str, Callable[[], None]]:
+        assert isinstance(self._rig, StanRig)
+        stan, is_wiped = self._rig.stan, self._rng.random() < 0.3
+
+        def kill() -> None:
+            stan.kill()
+            if is_wiped:
+                shutil.rmtree(stan.data)
+                stan.data.mkdir()
+            stan.start()
+
+        return f"STAN is killed{', and its store wiped' if is_wiped else ''}", kill
+
+    def _stan_paused(self) -> tuple[str, Callable[[], None]]:
+        assert isinstance(self._rig, StanRig)
+        stan, seconds = self._rig.stan, self._rng.uniform(0.5, 6)
+
+        def pause() -> None:
+            stan.pause()
+            self._rig.sleep_during_fault(seconds)
+            stan.resume()
+
+        return f"STAN is paused for {seconds:.1f} s", pause
 
     def _nats_killed(self) -> tuple[str, Callable[[], None]]:
         def kill() -> None:

@@ -1,6 +1,6 @@
 """Start a program of the product with a crash point or shorter time-outs, so that the product needs no hooks for tests.
 
-    python -m tests.faults.harness.launcher <producer|ack_collector> <crash point or none> [n] [options]
+    python -m tests.faults.harness.launcher <producer|ack_collector|stan_bridge> <crash point or none> [n] [options]
 
 When the crash point is reached for the nth time (by default the first), the process kills itself with SIGKILL, or stops
 itself with SIGSTOP if `--pause` is given. Time-outs are shortened (`_short_timeouts`), so that a test of what happens
@@ -30,9 +30,20 @@ def crash_points() -> dict[str, CrashPoint]:
     from producer.batch.publisher import Publisher  # noqa: PLC0415
     from producer.run.prefetcher import Prefetcher  # noqa: PLC0415
     from shared.broker.connection import Broker  # noqa: PLC0415
+    from shared.broker.stan.session import StanSession  # noqa: PLC0415
+    from shared.store.current_execution import CurrentExecution  # noqa: PLC0415
     from shared.store.ledger import Ledger  # noqa: PLC0415
+    from stan_bridge.bridge import Bridge  # noqa: PLC0415
 
     return {
+        "after-take": (Bridge, Bridge._take, "after"),
+        "before-wave": (CurrentExecution, CurrentExecution.start_wave, "before"),
+        "after-wave": (CurrentExecution, CurrentExecution.start_wave, "after"),
+        "before-piece": (StanSession, StanSession.publish, "before"),
+        "after-piece": (StanSession, StanSession.publish, "after"),
+        "on-report": (Bridge, Bridge.receive, "before"),
+        "before-feedback": (Bridge, Bridge._send_feedback, "before"),
+        "after-feedback": (Bridge, Bridge._send_feedback, "after"),
         "after-fetch": (Prefetcher, Prefetcher.next_batch, "after"),
         "before-begin": (Ledger, Ledger.begin, "before"),
         "after-begin": (Ledger, Ledger.begin, "after"),
@@ -57,8 +68,16 @@ def _short_timeouts() -> list[tuple[ModuleType, dict[str, object]]]:
     from producer import app  # noqa: PLC0415 - as above
     from producer.batch import progress_listener  # noqa: PLC0415
     from producer.control import lock  # noqa: PLC0415
-    from shared.broker import collector_consumer, connection, feedback_subscription  # noqa: PLC0415
+    from shared.broker import (  # noqa: PLC0415
+        chunk_subscription,
+        collector_consumer,
+        connection,
+        feedback_subscription,
+    )
+    from shared.broker.stan import session  # noqa: PLC0415
     from shared.store import redis_client  # noqa: PLC0415
+    from stan_bridge import bridge  # noqa: PLC0415
+    from stan_bridge import main as stan_bridge  # noqa: PLC0415
 
     return [
         (lock, {"TTL_SECONDS": 1.0, "_RENEW_SECONDS": 0.25, "_ATTEMPT_INTERVAL_SECONDS": 0.1}),
@@ -76,6 +95,18 @@ def _short_timeouts() -> list[tuple[ModuleType, dict[str, object]]]:
         (redis_client, {"_CONNECT_TIMEOUT_SECONDS": 0.5, "_REPLY_TIMEOUT_SECONDS": 1.0, "_ATTEMPTS": 4}),
         (feedback_subscription, {"_UNRESPONSIVE_SECONDS": 6.0}),
         (collector_consumer, {"_ACK_WAIT_SECONDS": 1.0}),
+        (chunk_subscription, {"ACK_WAIT_SECONDS": 2.0}),
+        (bridge, {"ACK_WAIT_SECONDS": 2.0, "_KEEP_SECONDS": 0.5}),
+        (stan_bridge, {"_RETRY_SECONDS": 0.2}),
+        (
+            session,
+            {
+                "PING_INTERVAL_SECONDS": 1,
+                "_REQUEST_SECONDS": 1.0,
+                "_PUBLISH_TIMEOUT_SECONDS": 0.8,
+                "_RETRY_BACKOFF_SECONDS": 0.1,
+            },
+        ),
     ]
 
 
@@ -140,7 +171,7 @@ def _jump_on_signal(seconds: float) -> None:
 def main() -> int:
     """Apply the options, then run the program; return its exit code."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("program", choices=["producer", "ack_collector"])
+    parser.add_argument("program", choices=["producer", "ack_collector", "stan_bridge"])
     parser.add_argument("crash_point", help="the name of a crash point, or none")
     parser.add_argument("occurrence", nargs="?", type=int, default=1)
     parser.add_argument("--pause", action="store_true", help="stop the process there, instead of killing it")

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from admin.cli.app import app
-from shared.config.settings import CollectorSettings, OperatorSettings, ProducerSettings
+from shared.config.settings import CollectorSettings, OperatorSettings, ProducerSettings, StanBridgeSettings
 from shared.model import keys
 from shared.runtime import metrics
 from shared.runtime.events import Event
@@ -80,7 +80,8 @@ def test_the_grafana_dashboard_is_valid() -> None:
 
 def test_every_setting_is_documented() -> None:
     """Each variable that a process reads is in the table of settings."""
-    fields = {name for kind in (ProducerSettings, CollectorSettings, OperatorSettings) for name in kind.model_fields}
+    kinds = (ProducerSettings, CollectorSettings, OperatorSettings, StanBridgeSettings)
+    fields = {name for kind in kinds for name in kind.model_fields}
     text = read("configuration.md")
     assert {name.upper() for name in fields if f"`{name.upper()}`" not in text} == set()
 

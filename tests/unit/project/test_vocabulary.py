@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from admin.cli.app import app
 
 ROOT = Path(__file__).parents[3]
-PRODUCT = ("producer", "ack_collector", "admin", "shared", "deploy", "demo", "benchmarks")
+PRODUCT = ("producer", "ack_collector", "stan_bridge", "admin", "shared", "deploy", "demo", "benchmarks")
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md", "supervisord.conf", "Makefile", ".ci/run")
 SUFFIXES = {".py", ".lua", ".js", ".html", ".css", ".md", ".toml", ".yml", ".json", ".mjs"}
 

@@ -1,0 +1,1 @@
+"""A mankeli of the STAN era that stores into SQLite, for the demo and the tests."""

@@ -1,0 +1,7 @@
+"""`python -m stan_bridge`."""
+
+import sys
+
+from stan_bridge.main import main
+
+sys.exit(main())
