@@ -47,8 +47,8 @@ def test_a_redis_password_that_changes_at_run_time(make_rig: MakeRig) -> None:
     for program in (producer, collector):
         assert program.wait_done(30).code == 2, program.output
         assert [outcome.code for outcome in program.outcomes] == [3, 2]
-        for outcome in program.outcomes:
-            assert "REDIS_URI" in outcome.events[-1]["reason"]
+        # The first one may find out only that Redis is unavailable, if the restart takes long.
+        assert "REDIS_URI" in program.outcomes[-1].events[-1]["reason"]
     mankeli.stop()
     rig.redis.kill()
     rig.redis.config = "\n"
