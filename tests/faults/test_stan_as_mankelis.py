@@ -1,7 +1,7 @@
 """Faults of the suite that concern a worker, with a stan_bridge and mankelis of the STAN era in its place.
 
-The tests are those of the other modules; only the rig differs. Reports that come twice end at the bridge, and have a test
-of their own in test_stan.py.
+The tests are those of the other modules; only the rig differs. Reports that come twice end at the bridge, and have a
+test of their own in test_stan.py.
 """
 
 import pytest
