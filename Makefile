@@ -24,9 +24,10 @@ slow-faults: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m slow
 
 # Random faults for SECONDS, then the check of all invariants. The same SEED injects the same faults again, as far as
-# timing allows. SISU=1: only SISU fails, and no process may end.
+# timing allows. SISU=1: only SISU fails, and no process may end. STAN=1: with mankelis of the STAN era, behind two
+# stan_bridges.
 soak: $(READY)
-	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(SISU),--sisu)
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(SISU),--sisu) $(if $(STAN),--stan)
 
 # Performance, as ratios within one run; FULL=1 measures more, longer and more often. docs/performance.md
 bench: $(READY)

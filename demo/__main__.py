@@ -57,7 +57,8 @@ console = Console(width=None if sys.stdout.isatty() else 110)
 def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
     """Run NATS, Redis and a simulated SISU during the body; yield the environment variables with their addresses."""
     with contextlib.ExitStack() as stack:
-        stan = {"STAN_URI": stack.enter_context(StanServer()).uri} if os.environ.get("DEMO_STAN") else {}
+        # Empty otherwise, which is not set: a STAN_URI of this environment is none of the demo's.
+        stan_uri = stack.enter_context(StanServer()).uri if os.environ.get("DEMO_STAN") else ""
         nats_uri = os.environ.get("NATS_URI") or stack.enter_context(NatsServer()).uri
         redis_uri = os.environ.get("REDIS_URI") or stack.enter_context(RedisServer()).uri
         options = {
@@ -76,7 +77,8 @@ def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
         sisu_uri = simulator.stdout.readline().removeprefix("listening on ").strip()
         if not sisu_uri:
             raise ImporterError("the simulated SISU did not start")
-        yield stan | {
+        yield {
+            "STAN_URI": stan_uri,
             "NATS_URI": nats_uri,
             "REDIS_URI": redis_uri,
             "SIS_API_URL": sisu_uri,
@@ -88,7 +90,7 @@ def demo_environment(*, stay: bool) -> Iterator[dict[str, str]]:
 @contextlib.contextmanager
 def mankelis(environment: dict[str, str], db: Path, rejected: Sequence[str] = ()) -> Iterator[None]:
     """Run mankelis, which reject entities with these ids, during the body; replace each one that dies."""
-    module = "demo.stan_mankeli" if "STAN_URI" in environment else "demo.mankeli"
+    module = "demo.stan_mankeli" if environment.get("STAN_URI") else "demo.mankeli"
     command = [sys.executable, "-m", module, "--db", str(db)]
     command += ["--ack-wait-seconds", str(_MANKELI_ACK_WAIT_SECONDS)]
     command += [word for entity in rejected for word in ("--fail-id", entity)]
@@ -198,7 +200,7 @@ def main() -> int:
     progress = Progress.for_services(service.name for service in services)
     with demo_environment(stay=stay) as environment:
         (HOME / "env").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
-        stan = f"  STAN {environment['STAN_URI']}" if "STAN_URI" in environment else ""
+        stan = f"  STAN {environment['STAN_URI']}" if environment["STAN_URI"] else ""
         console.print(
             f"NATS {environment['NATS_URI']}  Redis {environment['REDIS_URI']}  SISU {environment['SIS_API_URL']}{stan}"
         )

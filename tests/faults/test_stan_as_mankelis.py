@@ -1,6 +1,7 @@
 """Faults of the suite that concern a worker, with a stan_bridge and mankelis of the STAN era in its place.
 
-The tests are those of the other modules; only the rig differs.
+The tests are those of the other modules; only the rig differs. Reports that come twice end at the bridge, and have a
+test of their own in test_stan.py.
 """
 
 import pytest
@@ -17,7 +18,6 @@ from tests.faults.test_feedback_faults import test_all_feedback_repeated_in_anot
 from tests.faults.test_mankeli_faults import (
     test_a_mankeli_that_sends_feedback_for_half_of_the_chunks,
     test_a_mankeli_that_sends_no_feedback,
-    test_all_feedback_twice,
 )
 from tests.faults.test_nats_faults import test_nats_is_paused, test_nats_restarts
 from tests.faults.test_producer_killed import test_a_producer_that_is_killed_loses_nothing
@@ -35,7 +35,6 @@ __all__ = [
     "test_a_producer_that_is_killed_loses_nothing",
     "test_a_small_max_payload",
     "test_all_feedback_repeated_in_another_order",
-    "test_all_feedback_twice",
     "test_an_entity_that_is_rejected_again_has_one_dead_letter",
     "test_feedback_counts_once_if_the_collector_is_killed",
     "test_nats_is_paused",
