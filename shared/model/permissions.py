@@ -114,8 +114,11 @@ SCRIPT = f"EVALSHA {'0' * 40} 1 *"
 SCRIPT_COMMANDS = ("get", "set", "del", "hset", "hget", "hdel", "hgetall", "hlen", "incrby", "exists", "publish")
 """What the scripts call; Redis checks that as if the user called it."""
 
-CONNECTION_COMMANDS = "@connection"
-"""The category of commands that connect, authenticate and ping; it shows no data."""
+CONNECTION_RULES = ("+@connection", "-client", "+client|setname")
+"""The rules that let every user connect, authenticate and ping, which shows no data.
+
+The category has CLIENT PAUSE, KILL and LIST, with which one user could stop all others and see their addresses.
+"""
 
 _KEYS: Sequence[tuple[set[User], str, Sequence[str]]] = [
     ({_P, _C, _O}, "", ("SCRIPT LOAD x",)),

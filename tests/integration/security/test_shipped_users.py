@@ -121,16 +121,22 @@ async def test_what_nats_allows(restricted_nats: Server) -> None:
         ("mankeli", ("HSET", "LATEST_PERSON_ORDINAL_CHUNKS", "0", "1")),
         ("mankeli", ("PUBLISH", "CURRENT_EXECUTION_HASH", "x")),
         ("mankeli", ("FLUSHALL",)),
+        ("mankeli", ("CLIENT", "PAUSE", "1")),
+        ("mankeli", ("CLIENT", "KILL", "TYPE", "normal")),
+        ("mankeli", ("CLIENT", "LIST")),
         ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL", "1")),
         ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL_SCHEDULED", "1")),
         ("ack_collector", ("SET", "CURRENT_EXECUTION_HASH", "x")),
         ("ack_collector", ("DEL", "IMPORTER_PRODUCER_LOCK")),
         ("ack_collector", ("FLUSHALL",)),
         ("ack_collector", ("CONFIG", "GET", "*")),
+        ("ack_collector", ("CLIENT", "PAUSE", "1")),
+        ("operator", ("CLIENT", "KILL", "TYPE", "normal")),
         ("producer", ("FLUSHALL",)),
         ("producer", ("KEYS", "*")),
         ("producer", ("CONFIG", "GET", "*")),
         ("producer", ("SET", "SOMEBODY_ELSES_KEY", "x")),
+        ("producer", ("CLIENT", "LIST")),
         ("default", ("GET", "LATEST_PERSON_ORDINAL")),
     ],
 )
@@ -139,6 +145,13 @@ def test_what_redis_refuses(restricted_redis: Server, user: str, command: tuple[
     client = redis.Redis.from_url(as_user(restricted_redis.uri, user))
     with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
         client.execute_command(*command)
+
+
+def test_nobody_logs_in_to_redis_as_default(restricted_redis: Server) -> None:
+    """The default user keeps its rights for the replay of the append-only file, and no password lets it in."""
+    for password in ("", "change-me-default"):
+        with pytest.raises(redis.exceptions.AuthenticationError):
+            redis.Redis(port=restricted_redis.port, username="default", password=password).get("x")
 
 
 def test_a_right_that_is_missing_is_named(restricted_nats: Server, restricted_redis: Server) -> None:
