@@ -12,6 +12,7 @@ from pathlib import Path
 from shared.model.permissions import (
     CONNECTION_RULES,
     SCRIPT_COMMANDS,
+    SHIPPED_PASSWORD_PREFIX,
     User,
     command_rule,
     nats_inboxes,
@@ -39,7 +40,7 @@ def _nats_user(name: str, subjects: Iterable[str], inboxes: Iterable[str]) -> st
     subscribe = ", ".join(f'"{inbox}"' for inbox in inboxes)
     publish = "\n".join(f'          "{subject}"' for subject in subjects)
     return f"""    {{
-      user: {name}, password: "change-me-{name}"
+      user: {name}, password: "{SHIPPED_PASSWORD_PREFIX}{name}"
       permissions: {{
         subscribe: {{ allow: [{subscribe}] }}
         publish: {{ allow: [
@@ -70,7 +71,7 @@ def _redis_user(user: User, services: Sequence[Service]) -> str:
                 elif command.startswith("SUBSCRIBE"):
                     rules.append("+unsubscribe")
     listed = " ".join(dict.fromkeys([*CONNECTION_RULES, *rules]))
-    return f"user {user} on >change-me-{user} resetkeys resetchannels -@all {listed}"
+    return f"user {user} on >{SHIPPED_PASSWORD_PREFIX}{user} resetkeys resetchannels -@all {listed}"
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from shared.model.permissions import inbox_prefix
 
 def make_client(settings: CommonSettings) -> NatsClient:
     """Return a client that is not connected, and that reads the files of the settings for each attempt to connect."""
-    return NatsClient(lambda: _tls(settings))
+    files = (settings.nats_ca_path, settings.nats_cert_path, settings.nats_key_path)
+    return NatsClient(lambda: _tls(settings), demands_tls=_address(settings).demands_tls or any(files))
 
 
 def redacted_server_names(settings: CommonSettings) -> str:

@@ -43,6 +43,7 @@ from shared.config.validators import (
     matches_key,
     required_by,
     requires,
+    requires_redis_tls,
     upper,
     without_remains,
 )
@@ -79,7 +80,7 @@ class CommonSettings(BaseSettings):
     ] = None
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     redis_uri: RedisUri
-    redis_ca_path: CaBundle | None = None
+    redis_ca_path: Annotated[CaBundle | None, AfterValidator(requires_redis_tls)] = None
     redis_key_path: FilePath | None = None
     redis_cert_path: Annotated[
         FilePath | None,
@@ -87,6 +88,7 @@ class CommonSettings(BaseSettings):
         requires("redis_key_path"),
         required_by("redis_key_path"),
         matches_key("redis_key_path"),
+        AfterValidator(requires_redis_tls),
     ] = None
     services_file: ServicesFile = BUILT_IN_TABLE
     http_host: HttpHost = "127.0.0.1"

@@ -207,6 +207,14 @@ def required_by(other: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def requires_redis_tls(path: Path | None, info: ValidationInfo) -> Path | None:
+    """Validate that a file for TLS to Redis is set only where REDIS_URI, declared before it, asks for TLS."""
+    uri = info.data.get("redis_uri")
+    if path and uri and not RedisAddress.parse(uri.get_secret_value()).tls:
+        raise ValueError("is for TLS, and REDIS_URI asks for none: write it as rediss://")
+    return path
+
+
 def at_least(other: str) -> AfterValidator:
     """Validate that this number is not smaller than the other one. One that is invalid itself is ignored here."""
 

@@ -24,6 +24,9 @@ class User(StrEnum):
     OPERATOR = "operator"
 
 
+SHIPPED_PASSWORD_PREFIX = "change-me-"  # noqa: S105 - a placeholder
+"""What the passwords in the users files begin with, until they are replaced."""
+
 _P, _C, _M, _O = User.PRODUCER, User.ACK_COLLECTOR, User.MANKELI, User.OPERATOR
 
 
