@@ -29,6 +29,7 @@ from shared.config.validators import (
     CronExpression,
     ExplorerToken,
     HeaderSecret,
+    HostNames,
     HttpAddress,
     HttpHost,
     NatsCredentials,
@@ -92,17 +93,23 @@ class CommonSettings(BaseSettings):
     ] = None
     services_file: ServicesFile = BUILT_IN_TABLE
     http_host: HttpHost = "127.0.0.1"
+    http_allowed_hosts: Annotated[HostNames, NoDecode] = Field(default_factory=list)
     log_level: Annotated[LogLevel, BeforeValidator(upper)] = "INFO"
     log_format: LogFormat | None = None
 
     @field_validator("*", mode="before")
     @classmethod
     def _without_remains(cls, value: object, info: ValidationInfo) -> object:
-        return without_remains(value, is_free_text=info.field_name in _FREE_TEXT)
+        name = info.field_name or ""
+        return without_remains(value, is_free_text=name in _FREE_TEXT, is_path=name.endswith(("_path", "_file")))
 
     def redis_tls(self) -> TlsFiles:
         """Return the files for TLS to Redis."""
         return TlsFiles(self.redis_ca_path, self.redis_cert_path, self.redis_key_path)
+
+    def own_hosts(self) -> list[str]:
+        """Return the names at which the HTTP port is reached."""
+        return [self.http_host, *self.http_allowed_hosts]
 
     def service_table(self) -> tuple[Service, ...]:
         """Return all services of the table, in its order. Raises ConfigurationError."""

@@ -84,6 +84,15 @@ def nats_permissions(services: Sequence[Service]) -> list[NatsPermission]:
     ]
 
 
+WORKER_SERVICES = (
+    f"{API_PREFIX}>",
+    f"$JS.ACK.{keys.CHUNK_STREAM}.>",
+    keys.FEEDBACK_SUBJECT,
+    keys.POST_UPDATE_FINISH_SUBJECT,
+)
+"""The subjects that the workers' account reaches of the importer's. Within them, permissions apply to each user."""
+
+
 def nats_inboxes(user: User) -> list[str]:
     """Return the inboxes that a user may subscribe to.
 

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from admin.web.app import EXCEPTION_HANDLERS, Dashboard
 from admin.web.broadcaster import SnapshotBroadcaster
+from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_server import Health, health_routes, http_app, listen, serving
 from shared.runtime.shutdown import Stop
 from shared.store.redis_client import RedisClient, make_redis
@@ -31,7 +32,7 @@ async def served(redis_uri: str, nats_uri: str, fetch: Callable[[], Awaitable[by
     async with connected(nats_uri, stop) as broker, make_redis(redis_uri) as redis:
         dashboard = Dashboard(Scripts(RedisClient(redis)), broker, [], None, SnapshotBroadcaster(fetch))
         app = http_app([*health_routes(Health(is_ready, lambda: True)), *dashboard.routes()], EXCEPTION_HANDLERS)
-        async with serving(app, listener, stop):
+        async with serving(app, listener, stop, AllowedHosts()):
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 

@@ -11,11 +11,15 @@ import nats
 import nats.errors
 import pytest
 import redis
+from nats.js.api import ConsumerConfig
 
 from demo.mankeli.comparison import compare, fetch_expected
 from demo.mankeli.store import MankeliStore
 from demo.servers.processes import Server
+from shared.broker.connection import Broker
+from shared.model import keys
 from shared.model.services import load_services
+from tests.support.brokers import CHANNELS, connected, count
 from tests.support.programs import ProcessUnderTest, run
 from tests.support.restricted_users import NATS_USERS, REDIS_USERS, ROOT, RestrictedUsers, as_user
 from tests.support.waiting import wait_until_async
@@ -110,6 +114,37 @@ async def test_what_nats_allows(restricted_nats: Server) -> None:
     """The check for refusal tells the difference."""
     assert not await is_refused(restricted_nats.uri, "producer", "ORI_PERSON_CHANNEL")
     assert not await is_refused(restricted_nats.uri, "mankeli", "SCHEDULER_STATUS_CHANNEL")
+
+
+async def test_a_worker_cannot_have_a_reply_written_over_a_dead_letter(restricted_nats: Server) -> None:
+    """NATS checks no permission for the subject of a reply; from the workers' account it leads nowhere."""
+    uri, subject = restricted_nats.uri, keys.dead_letter_subject(CHANNELS[0], "x")
+    async with connected(as_user(uri, "producer"), name="producer") as broker:
+        await broker.publish(keys.DEAD_LETTER_STREAM, subject, b"the only copy", "1")
+        worker = await nats.connect(as_user(uri, "mankeli"))
+        jetstream = worker.jetstream()
+        await jetstream.add_consumer(keys.CHUNK_STREAM, ConsumerConfig(durable_name="w", filter_subject=CHANNELS[0]))
+        fetch = f"$JS.API.CONSUMER.MSG.NEXT.{keys.CHUNK_STREAM}.w"
+        await broker.publish(keys.CHUNK_STREAM, CHANNELS[0], b"{}", "2")
+        for request, data in (
+            (f"$JS.API.STREAM.INFO.{keys.CHUNK_STREAM}", b""),
+            (f"$JS.API.CONSUMER.INFO.{keys.CHUNK_STREAM}.w", b""),
+            (fetch, b'{"batch":1,"no_wait":true}'),
+            (fetch, b'{"batch":1,"no_wait":true}'),
+            (keys.FEEDBACK_SUBJECT, b"{}"),
+        ):
+            await worker.publish(request, data, reply=subject)
+        await worker.flush()
+        # It has done what it was asked, in order: the feedback is there.
+        await wait_until_async(lambda: _has_feedback(broker), "the last request is carried out")
+        stored = await broker.dead_letters.get(subject)
+        assert stored
+        assert stored.data == b"the only copy"
+        await worker.close()
+
+
+async def _has_feedback(broker: Broker) -> bool:
+    return await count(broker.jetstream, keys.FEEDBACK_STREAM) == 1
 
 
 @pytest.mark.parametrize(
