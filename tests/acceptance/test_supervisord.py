@@ -1,6 +1,7 @@
 """The shipped supervisord.conf with the shipped users: each process has its own, all from one environment."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ SECRETS = {
     "HTTPS_PROXY": "http://user:s3cret-proxy-passw0rd@127.0.0.1:1",
 }
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def limits_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/limits").read_text()
 
 
 class Installation:
@@ -104,8 +109,13 @@ def test_everything_is_imported_with_one_user_for_each_process(
     assert "change-me" not in log
 
     python = sys.executable
-    status = orjson.loads(installation.run(python, "-m", "admin", "status", "--json", cwd=ROOT))
-    assert (len(status["producers"]), len(status["collectors"])) == (1, 2)
+
+    def running() -> tuple[int, int]:
+        status = orjson.loads(installation.run(python, "-m", "admin", "status", "--json", cwd=ROOT))
+        return len(status["producers"]), len(status["collectors"])
+
+    # A collector that came before the streams was started again.
+    wait_until(lambda: running() == (1, 2), "the operator sees a producer and two collectors", 60)
     producers = ("sh", "deploy/run-as.sh", "producer", python, "-m", "admin", "check", "--json")
     findings = {each["subject"]: each["result"] for each in orjson.loads(installation.run(*producers, cwd=ROOT))}
     assert {findings[f"permissions in {server}"] for server in ("NATS", "Redis")} == {"ok"}
@@ -121,6 +131,9 @@ def test_collectors_have_no_secret_that_only_the_producer_needs(installation: In
     assert producer.items() >= SECRETS.items()
     assert "change-me-producer" in producer["NATS_URI"]
     assert "change-me-ack_collector" not in str(producer)
+    for pid in (*installation.pids("producer"), *installation.pids("ack_collector")):
+        # A core file would have the secrets of the process.
+        wait_until(lambda pid=pid: re.search(r"Max core file size +0 +0 ", limits_of(pid)), "core files are off", 20)
     for collector in collectors:
         assert "change-me-ack_collector" in collector["NATS_URI"]
         assert "change-me-ack_collector" in collector["REDIS_URI"]
