@@ -22,7 +22,7 @@ const current = createClient({ url: process.env.REDIS_URI })
 current.on('error', error => console.error(`Redis: ${error.code ?? error.message}`)) // the client reconnects by itself
 await current.connect()
 const js = jetstream(connection)
-const manager = await jetstreamManager(connection)
+const manager = await jetstreamManager(connection, { checkAPI: false }) // the shipped user may not use it
 
 // Durable: all processes of this mankeli share the work. No max_deliver: a chunk is redelivered until acknowledged.
 const durable_name = `mankeli-${channel}`

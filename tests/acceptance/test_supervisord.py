@@ -38,6 +38,8 @@ def limits_of(pid: int) -> str:
 class Installation:
     """supervisord in a directory of its own, and the commands that an operator types there."""
 
+    numbers = {"producer": 1, "ack_collector": 2}
+
     def __init__(self, stack: ExitStack, users: RestrictedUsers, directory: Path) -> None:
         directory.mkdir()
         self.directory = directory
@@ -72,6 +74,15 @@ class Installation:
 
     def pids(self, module: str) -> list[int]:
         return [pid for pid, command in descendants(self.process.pid).items() if command[1:3] == ["-m", module]]
+
+    def wait_for_all(self) -> None:
+        """Wait until the producer and both collectors have started; before, one that lacks the streams ends again."""
+
+        def have_started() -> bool:
+            lines = [line for line in self.log.read_text().splitlines() if '"started"' in line]
+            return all(sum(f'"{kind}"' in line for line in lines) == n for kind, n in self.numbers.items())
+
+        wait_until(have_started, "all have started", 60)
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
         """Run a command with the whole environment, and return its output."""
@@ -123,8 +134,7 @@ def test_everything_is_imported_with_one_user_for_each_process(
 
 def test_collectors_have_no_secret_that_only_the_producer_needs(installation: Installation) -> None:
     """Nor does either process have the other's users; all that the producer needs it has."""
-    wait_until(lambda: len(installation.pids("ack_collector")) == 2, "two collectors", 30)
-    wait_until(lambda: installation.pids("producer"), "a producer", 30)
+    installation.wait_for_all()
     collectors = [environment_of(pid) for pid in installation.pids("ack_collector")]
     producer = environment_of(installation.pids("producer")[0])
 
