@@ -28,6 +28,7 @@ SECRETS = {
     "PROXY_TOKEN": "s3cret-proxy-token",
     "HTTPS_PROXY": "http://user:s3cret-proxy-passw0rd@127.0.0.1:1",
 }
+NUMBERS = {"producer": 1, "ack_collector": 2}
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -37,8 +38,6 @@ def limits_of(pid: int) -> str:
 
 class Installation:
     """supervisord in a directory of its own, and the commands that an operator types there."""
-
-    numbers = {"producer": 1, "ack_collector": 2}
 
     def __init__(self, stack: ExitStack, users: RestrictedUsers, directory: Path) -> None:
         directory.mkdir()
@@ -80,7 +79,7 @@ class Installation:
 
         def have_started() -> bool:
             lines = [line for line in self.log.read_text().splitlines() if '"started"' in line]
-            return all(sum(f'"{kind}"' in line for line in lines) == n for kind, n in self.numbers.items())
+            return all(sum(f'"{kind}"' in line for line in lines) == n for kind, n in NUMBERS.items())
 
         wait_until(have_started, "all have started", 60)
 
