@@ -15,6 +15,7 @@ from shared.config.settings import CollectorSettings
 from shared.model.records import CollectorState
 from shared.runtime import metrics
 from shared.runtime.events import Event
+from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_server import Health, health_routes, http_app, listen, port_of, serving
 from shared.runtime.process import run_process
 from shared.runtime.shutdown import Stop
@@ -58,7 +59,7 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
 
         app = http_app(health_routes(Health(is_ready, lambda: subscription.is_alive)))
         listener = listen(settings.http_host, ports_from(settings.collector_port))
-        await stack.enter_async_context(serving(app, listener, stop))
+        await stack.enter_async_context(serving(app, listener, stop, AllowedHosts(settings.own_hosts())))
         await stack.enter_async_context(Heartbeat(scripts, "ack_collector", state, port_of(listener)).running(stop))
         log.info(Event.STARTED, process="ack_collector", channels=len(ledgers))
         await collector.run()

@@ -128,6 +128,7 @@ def supervisord(environment: dict[str, str]) -> Iterator["queue.SimpleQueue[dict
         | {"ACK_COLLECTOR_PROCS": "2", "CRON": _EVERY_15_SECONDS, "LOG_FORMAT": "json"}
         | environment
         | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        cwd=HOME,  # where its socket and its pid file are
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -199,6 +200,7 @@ def main() -> int:
     db = HOME / "store.sqlite"
     progress = Progress.for_services(service.name for service in services)
     with demo_environment(stay=stay) as environment:
+        (HOME / "env").touch(mode=0o600)  # it has the token
         (HOME / "env").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
         stan = f"  STAN {environment['STAN_URI']}" if environment["STAN_URI"] else ""
         console.print(

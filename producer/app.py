@@ -174,7 +174,7 @@ class Producer:
         """Phase 1: serve health, metrics and the dashboard, and report heartbeats, until `stack` ends."""
         listener = listen(self.settings.http_host, [self.settings.port])
         await stack.enter_async_context(self.stop.background(self.dashboard.broadcaster.run()))
-        await stack.enter_async_context(serving(self.web, listener, self.stop))
+        await stack.enter_async_context(serving(self.web, listener, self.stop, self.dashboard.hosts))
         heartbeat = Heartbeat(self.scripts, "producer", self.history.state, port_of(listener), self.history.changed)
         await stack.enter_async_context(heartbeat.running(self.stop))
         log.info(Event.STARTED, process="producer", services=len(self.services))

@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
-from starlette.applications import Starlette
 
 from shared.broker.chunk_subscription import ChunkSubscription, SubjectTakenError, remove_chunk_consumer
 from shared.broker.connection import Broker
@@ -23,7 +22,8 @@ from shared.model import keys
 from shared.model.records import StanBridgeState, now
 from shared.runtime import metrics
 from shared.runtime.events import Event
-from shared.runtime.http_server import Health, health_routes, listen, port_of, serving
+from shared.runtime.http_hosts import AllowedHosts
+from shared.runtime.http_server import Health, health_routes, http_app, listen, port_of, serving
 from shared.runtime.process import run_process
 from shared.runtime.shutdown import Stop
 from shared.store.current_execution import CurrentExecution
@@ -88,10 +88,10 @@ class StanBridge:
         async def is_ready() -> bool:
             return await redis.is_reachable() and self.state().connected
 
-        app = Starlette(routes=health_routes(Health(is_ready, lambda: self.state().connected)))
+        app = http_app(health_routes(Health(is_ready, lambda: self.state().connected)))
         port = self._settings.stan_bridge_port
         listener = listen(self._settings.http_host, range(port, port + (_PORTS if port else 1)))
-        await stack.enter_async_context(serving(app, listener, self._stop))
+        await stack.enter_async_context(serving(app, listener, self._stop, AllowedHosts(self._settings.own_hosts())))
         heartbeat = Heartbeat(scripts, _NAME, self.state, port_of(listener))
         await stack.enter_async_context(heartbeat.running(self._stop))
 

@@ -9,6 +9,7 @@ from admin.checks.finding import Finding
 from admin.checks.permissions import report
 from admin.checks.permissions.nats import probe_nats
 from admin.checks.permissions.redis import probe_redis
+from admin.checks.secrets import check_secrets
 from admin.connections import Connections, connect
 from admin.status.queues import read_queues
 from shared.broker.connection import MIN_MAX_PAYLOAD_BYTES
@@ -26,13 +27,14 @@ _REDIS_MIN_VERSION = (6, 2)
 
 
 async def check(settings: ProducerSettings) -> list[Finding]:
-    """Check Redis, NATS and every API of SISU that the chosen services use.
+    """Check the secrets, Redis, NATS and every API of SISU that the chosen services use.
 
     Blocks while they respond. What is unreachable is a finding; raises ConfigurationError for an invalid services
     table.
     """
     async with connect(settings) as connections:
-        findings = await _check_redis(settings, connections.redis)
+        findings = check_secrets(settings)
+        findings += await _check_redis(settings, connections.redis)
         findings += await _check_nats(settings, connections)
         if settings.stan_uri:
             # Imported only here: an installation without STAN loads nothing of it.

@@ -6,12 +6,13 @@ import getpass
 import inspect
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Concatenate, NoReturn, ParamSpec
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from admin.connections import Connections, connect
 from admin.status.diagnosis import add_diagnosis
@@ -20,6 +21,7 @@ from shared.config.settings import OperatorSettings, read_settings
 from shared.model.errors import ConfigurationError, ImporterError, ProcessError
 from shared.model.services import Service, find_service, load_services
 from shared.runtime.logging_setup import configure_logging
+from shared.runtime.printable import escape_unprintable
 
 EXIT_FAILURE = 1
 EXIT_UNREACHABLE = 3
@@ -29,7 +31,16 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Recorded 
 OldReason = Annotated[str, typer.Option("--why", hidden=True)]
 """The former name of `--reason`, kept as a hidden alias."""
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+class _SafeConsole(Console):
+    """A console on which no text is obeyed by the terminal; rich's own control codes are."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=escape_unprintable(segment.text))
+
+
+console = _SafeConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 P = ParamSpec("P")
 
@@ -93,7 +104,7 @@ def handle_errors(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 0
     except ImporterError as error:
-        print(f"importer: {error}", file=sys.stderr)
+        warn(str(error))
         return error.exit_code if isinstance(error, ProcessError) else EXIT_FAILURE
     except BrokenPipeError:  # `importer … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,7 +124,7 @@ def connectivity_exit_code(snapshot: Snapshot) -> int:
 def print_output(output: Any) -> None:
     """Print the result of a command: JSON, given as bytes, or what rich can render."""
     if isinstance(output, bytes):
-        print(output.decode(), flush=True)
+        print(escape_unprintable(output.decode()), flush=True)
     elif sys.stdout.isatty():
         console.print(output, markup=False)
     else:
@@ -125,7 +136,7 @@ def print_output(output: Any) -> None:
 
 def warn(text: str) -> None:
     """Print a notice on stderr, apart from the output."""
-    print(f"importer: {text}", file=sys.stderr, flush=True)
+    print(f"importer: {escape_unprintable(text)}", file=sys.stderr, flush=True)
 
 
 def complete_service(prefix: str) -> list[str]:

@@ -30,6 +30,7 @@ from shared.config.settings import ProducerSettings
 from shared.model.errors import ProcessError, RequestConflictError, ServiceFailedError
 from shared.model.services import Service, find_service
 from shared.runtime.events import Event
+from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_responses import error_response
 from shared.runtime.http_server import ExceptionHandlers
 from shared.store import operator_requests, rewinds
@@ -72,6 +73,8 @@ class Dashboard:
     services: Sequence[Service]
     token: SecretStr | None
     broadcaster: SnapshotBroadcaster
+    hosts: AllowedHosts
+    """At which it is reached."""
 
     @classmethod
     def create(cls, scripts: Scripts, broker: Broker, settings: ProducerSettings) -> Self:
@@ -86,7 +89,8 @@ class Dashboard:
             add_diagnosis(snapshot, settings.timezone)
             return to_json(snapshot)
 
-        return cls(scripts, broker, services, settings.explorer_token, SnapshotBroadcaster(fetch))
+        broadcaster, hosts = SnapshotBroadcaster(fetch), AllowedHosts(settings.own_hosts())
+        return cls(scripts, broker, services, settings.explorer_token, broadcaster, hosts)
 
     def routes(self) -> list[BaseRoute]:
         """Return the whole dashboard, for the producer's application."""
@@ -114,7 +118,8 @@ class Dashboard:
         return self._guarded(path, endpoint, "POST")
 
     def _guarded(self, path: str, endpoint: Endpoint, method: str) -> Route:
-        return Route(path, endpoint, methods=[method], middleware=[Middleware(RequireToken, token=self.token)])
+        guard = Middleware(RequireToken, token=self.token, hosts=self.hosts)
+        return Route(path, endpoint, methods=[method], middleware=[guard])
 
     # --- views -------------------------------------------------------------------------------------------------------
 

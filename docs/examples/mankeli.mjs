@@ -10,12 +10,19 @@ const channel = process.argv[2]
 // Replace this: store all or none, in one transaction; remove DELETED ones; keep the newer version of each.
 const store = async entities => console.log(`${channel}: ${entities.length} entities`)
 
-const connection = await connect({ servers: process.env.NATS_URI, maxReconnectAttempts: -1 })
+const uri = new URL(process.env.NATS_URI)
+const connection = await connect({
+  servers: uri.host,
+  user: decodeURIComponent(uri.username) || undefined,
+  pass: decodeURIComponent(uri.password),
+  tls: uri.protocol === 'tls:' ? {} : undefined, // with it, a server without TLS is sent nothing
+  maxReconnectAttempts: -1
+})
 const current = createClient({ url: process.env.REDIS_URI })
 current.on('error', error => console.error(`Redis: ${error.code ?? error.message}`)) // the client reconnects by itself
 await current.connect()
 const js = jetstream(connection)
-const manager = await jetstreamManager(connection)
+const manager = await jetstreamManager(connection, { checkAPI: false }) // the shipped user may not use it
 
 // Durable: all processes of this mankeli share the work. No max_deliver: a chunk is redelivered until acknowledged.
 const durable_name = `mankeli-${channel}`

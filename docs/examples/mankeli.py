@@ -5,12 +5,22 @@ import os
 import sys
 import traceback
 
-import nats
+import nats.aio.client
+import nats.errors
 import orjson
 import redis.asyncio
 from nats.js.api import ConsumerConfig
 
 CHANNEL = sys.argv[1]
+
+
+class Client(nats.aio.client.Client):
+    """A client that sends no password in clear text where NATS_URI is tls://. nats-py 2.16 lets the server decide."""
+
+    def _connect_command(self) -> bytes:
+        if "tls://" in os.environ["NATS_URI"] and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the server does not demand TLS")
+        return super()._connect_command()
 
 
 async def store(entities: list[dict]) -> None:
@@ -20,7 +30,8 @@ async def store(entities: list[dict]) -> None:
 
 async def main() -> None:
     """Consume the chunks of the channel until stopped."""
-    connection = await nats.connect(os.environ["NATS_URI"], pending_size=0)
+    connection = Client()
+    await connection.connect(os.environ["NATS_URI"], pending_size=0)
     jetstream = connection.jetstream()
     current = redis.asyncio.from_url(os.environ["REDIS_URI"], decode_responses=True)
 

@@ -1,8 +1,11 @@
-"""The client of nats-py, with what it lacks: all addresses of a host name are tried, and renewed files are followed.
+"""The client of nats-py, with what it lacks.
+
+All addresses of a host name are tried, renewed files are followed, and TLS that was asked for is demanded.
 
 nats-py 2.16 leaves a host name to asyncio, which tries its addresses one after another without a limit of its own: one
-that swallows packets uses up the whole time, in every attempt. It also builds its TLS context once. The methods
-overridden here are private, so the tests connect through a network that swallows packets, and renew certificates.
+that swallows packets uses up the whole time, in every attempt. It also builds its TLS context once, and uses TLS only
+where the server's INFO demands it, which comes in clear text. The methods overridden here are private, so the tests
+connect through a network that swallows packets, renew certificates, and read what a server without TLS is sent.
 """
 
 import asyncio
@@ -20,12 +23,20 @@ _ADDRESS_CONNECT_SECONDS = 2.0
 """For the TCP connection to one address; several of them must fit into the time of an operator's command."""
 
 
-class NatsClient(nats.aio.client.Client):
-    """A client whose TLS context `make_tls` makes for each attempt to connect; None stands for the defaults."""
+class TlsNotOfferedError(nats.errors.Error):
+    """A server without TLS, where TLS was asked for. It was sent nothing."""
 
-    def __init__(self, make_tls: Callable[[], ssl.SSLContext | None]) -> None:
+
+class NatsClient(nats.aio.client.Client):
+    """A client whose TLS context `make_tls` makes for each attempt to connect; None stands for the defaults.
+
+    `demands_tls`: raise TlsNotOfferedError at a server without TLS, before anything is sent to it.
+    """
+
+    def __init__(self, make_tls: Callable[[], ssl.SSLContext | None], *, demands_tls: bool) -> None:
         super().__init__()
         self._make_tls = make_tls
+        self._demands_tls = demands_tls
         self._attempts: Counter[str] = Counter()
         """To connect to each server so far."""
 
@@ -55,10 +66,13 @@ class NatsClient(nats.aio.client.Client):
             s.uri, self.options["connect_timeout"] = uri, timeout_seconds
 
     def _connect_command(self) -> bytes:
-        """Return the CONNECT command. Raises nats.errors.Error where the file of the credentials cannot be used.
+        """Return the CONNECT command, which has the credentials. Raises nats.errors.Error where it must not be sent.
 
-        It may be half written. nats-py would not try again after any other error.
+        The connection may have no TLS, or the file of the credentials may be half written. nats-py would not try again
+        after any other error.
         """
+        if self._demands_tls and not self._server_info.get("tls_required"):
+            raise TlsNotOfferedError("the server does not demand TLS, so nothing was sent to it")
         try:
             return super()._connect_command()
         except (OSError, nats.errors.Error):

@@ -18,7 +18,9 @@ def make_client(settings: CommonSettings) -> NatsClient:
 
 def make_login_client(login: NatsLogin) -> NatsClient:
     """Return a client as `make_client` does, for the files of a login."""
-    return NatsClient(lambda: _tls(login.tls))
+    files = login.tls
+    demands_tls = login.address.demands_tls or any((files.ca_path, files.cert_path, files.key_path))
+    return NatsClient(lambda: _tls(files), demands_tls=demands_tls)
 
 
 def redacted_server_names(settings: CommonSettings) -> str:

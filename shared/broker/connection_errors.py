@@ -2,6 +2,7 @@
 
 import os
 
+from shared.broker.client import TlsNotOfferedError
 from shared.broker.client_options import redacted_server_names
 from shared.config.settings import CommonSettings
 from shared.model import keys
@@ -28,6 +29,12 @@ def connection_failure(error: Exception, settings: CommonSettings, *, was_connec
     elif reason := tls_errors.rejected_client_reason(error):
         is_from_file = settings.nats_cert_path is not None
         message = f"{server} rejected our certificate ({reason}): check NATS_CERT_PATH, NATS_KEY_PATH"
+    elif isinstance(error, TlsNotOfferedError):
+        is_from_file = False
+        message = (
+            f"{server} does not demand TLS, which tls:// in NATS_URI, NATS_CA_PATH or NATS_CERT_PATH asks for; nothing "
+            "was sent to it: configure tls in nats-server, without allow_non_tls, or ask for no TLS"
+        )
     else:
         return None
     return (DependencyLostError if was_connected or is_from_file else ConfigurationError)(message)

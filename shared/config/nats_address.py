@@ -57,6 +57,11 @@ class NatsAddress:
         return cls(servers, token=user) if password is None else cls(servers, user, password)
 
     @property
+    def demands_tls(self) -> bool:
+        """Whether any of the addresses is tls://. Then no server may be without TLS, since one can name others."""
+        return any(server.scheme == "tls" for server in self.servers)
+
+    @property
     def redacted(self) -> str:
         """The hosts and ports, without credentials."""
         return ", ".join(server.host_and_port for server in self.servers)

@@ -31,6 +31,7 @@ from shared.config.validators import (
     CronExpression,
     ExplorerToken,
     HeaderSecret,
+    HostNames,
     HttpAddress,
     HttpHost,
     NatsCredentials,
@@ -46,6 +47,7 @@ from shared.config.validators import (
     matches_key,
     required_by,
     requires,
+    requires_redis_tls,
     upper,
     without_remains,
 )
@@ -82,7 +84,7 @@ class CommonSettings(BaseSettings):
     ] = None
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     redis_uri: RedisUri
-    redis_ca_path: CaBundle | None = None
+    redis_ca_path: Annotated[CaBundle | None, AfterValidator(requires_redis_tls)] = None
     redis_key_path: FilePath | None = None
     redis_cert_path: Annotated[
         FilePath | None,
@@ -90,20 +92,27 @@ class CommonSettings(BaseSettings):
         requires("redis_key_path"),
         required_by("redis_key_path"),
         matches_key("redis_key_path"),
+        AfterValidator(requires_redis_tls),
     ] = None
     services_file: ServicesFile = BUILT_IN_TABLE
     http_host: HttpHost = "127.0.0.1"
+    http_allowed_hosts: Annotated[HostNames, NoDecode] = Field(default_factory=list)
     log_level: Annotated[LogLevel, BeforeValidator(upper)] = "INFO"
     log_format: LogFormat | None = None
 
     @field_validator("*", mode="before")
     @classmethod
     def _without_remains(cls, value: object, info: ValidationInfo) -> object:
-        return without_remains(value, is_free_text=info.field_name in _FREE_TEXT)
+        name = info.field_name or ""
+        return without_remains(value, is_free_text=name in _FREE_TEXT, is_path=name.endswith(("_path", "_file")))
 
     def redis_tls(self) -> TlsFiles:
         """Return the files for TLS to Redis."""
         return TlsFiles(self.redis_ca_path, self.redis_cert_path, self.redis_key_path)
+
+    def own_hosts(self) -> list[str]:
+        """Return the names at which the HTTP port is reached."""
+        return [self.http_host, *self.http_allowed_hosts]
 
     def service_table(self) -> tuple[Service, ...]:
         """Return all services of the table, in its order. Raises ConfigurationError."""

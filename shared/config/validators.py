@@ -25,6 +25,9 @@ _TOKEN_MIN_CHARACTERS = 16
 _QUOTES = set("\"'`\u201c\u201d\u2018\u2019")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE | re.ASCII)
 _DIGITS_ONLY = re.compile(r"[0-9.]+", re.ASCII)
+_FILE_CONTENTS = ("-----BEGIN", "LS0tLS1CRUdJTi")
+"""What PEM files begin with, as they are and in Base64."""
+_PATH_MAX_CHARACTERS = 1024
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -72,13 +75,16 @@ def _http_host(value: str) -> str:
     return value
 
 
-def without_remains(value: object, *, is_free_text: bool) -> object:
+def without_remains(value: object, *, is_free_text: bool, is_path: bool) -> object:
     """Validate that nothing around a value was left over from the file that it was copied from.
 
-    Nothing is removed silently: what a shell, Docker and systemd each make of quotation marks differs.
+    Nothing is removed silently: what a shell, Docker and systemd each make of quotation marks differs. `is_path`: it
+    must not be what the file holds.
     """
     if not isinstance(value, str) or not value:
         return value
+    if is_path and (any(begin in value for begin in _FILE_CONTENTS) or len(value) > _PATH_MAX_CHARACTERS):
+        raise ValueError("is the content of a file: write the path of a file that has it")
     if value != value.strip():
         raise ValueError("begins or ends with a space or a line break: remove it")
     if not value.isprintable():
@@ -164,6 +170,12 @@ def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+def _host_names(names: list[str]) -> list[str]:
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("must be names of hosts without ports, separated by commas: importer.example.org")
+    return names
+
+
 def _services_table(path: Path) -> Path:
     _ = _as_value_error(load_services, path)
     return path
@@ -207,6 +219,14 @@ def required_by(other: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def requires_redis_tls(path: Path | None, info: ValidationInfo) -> Path | None:
+    """Validate that a file for TLS to Redis is set only where REDIS_URI, declared before it, asks for TLS."""
+    uri = info.data.get("redis_uri")
+    if path and uri and not RedisAddress.parse(uri.get_secret_value()).tls:
+        raise ValueError("is for TLS, and REDIS_URI asks for none: write it as rediss://")
+    return path
+
+
 def at_least(other: str) -> AfterValidator:
     """Validate that this number is not smaller than the other one. One that is invalid itself is ignored here."""
 
@@ -236,6 +256,7 @@ ServicesFile = Annotated[FilePath, AfterValidator(_services_table)]
 StanName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 """The id of a STAN cluster or client."""
 ServiceNames = Annotated[list[str], BeforeValidator(_names)]
+HostNames = Annotated[list[str], BeforeValidator(_names), AfterValidator(_host_names)]
 CronExpression = Annotated[str, AfterValidator(_cron)]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_timezone)]
 Seconds = Annotated[float, Field(gt=0, le=24 * 60 * 60)]

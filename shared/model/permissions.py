@@ -29,6 +29,9 @@ class User(StrEnum):
     """A nats-streaming-server that is attached to this NATS; it has no user in Redis."""
 
 
+SHIPPED_PASSWORD_PREFIX = "change-me-"  # noqa: S105 - a placeholder
+"""What the passwords in the users files begin with, until they are replaced."""
+
 _P, _C, _M, _O = User.PRODUCER, User.ACK_COLLECTOR, User.MANKELI, User.OPERATOR
 _B, _W, _S = User.STAN_BRIDGE, User.STAN_MANKELI, User.STAN_SERVER
 STAN_CLUSTER = "importer-nats"
@@ -117,6 +120,15 @@ def _stan_permissions() -> Iterator[NatsPermission]:
         yield NatsPermission(frozenset({_S}), subject, can_be_probed=False)
 
 
+WORKER_SERVICES = (
+    f"{API_PREFIX}>",
+    f"$JS.ACK.{keys.CHUNK_STREAM}.>",
+    keys.FEEDBACK_SUBJECT,
+    keys.POST_UPDATE_FINISH_SUBJECT,
+)
+"""The subjects that the workers' account reaches of the importer's. Within them, permissions apply to each user."""
+
+
 def nats_inboxes(user: User) -> list[str]:
     """Return the inboxes that a user may subscribe to.
 
@@ -155,8 +167,11 @@ SCRIPT = f"EVALSHA {'0' * 40} 1 *"
 SCRIPT_COMMANDS = ("get", "set", "del", "hset", "hget", "hdel", "hgetall", "hlen", "incrby", "exists", "publish")
 """What the scripts call; Redis checks that as if the user called it."""
 
-CONNECTION_COMMANDS = "@connection"
-"""The category of commands that connect, authenticate and ping; it shows no data."""
+CONNECTION_RULES = ("+@connection", "-client", "+client|setname")
+"""The rules that let every user connect, authenticate and ping, which shows no data.
+
+The category has CLIENT PAUSE, KILL and LIST, with which one user could stop all others and see their addresses.
+"""
 
 _KEYS: Sequence[tuple[set[User], str, Sequence[str]]] = [
     ({_P, _C, _O, _B}, "", ("SCRIPT LOAD x",)),

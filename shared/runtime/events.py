@@ -31,6 +31,8 @@ class Event(StrEnum):
     """Health and metrics are not served, since the port is taken; the import continues without."""
     DASHBOARD_FAILED = "dashboard_failed"
     """The status for the dashboard could not be read, or a request to it failed; the import continues."""
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - the name of an event
+    """Requests to the dashboard had a wrong token: `count` since the last line, the last one from `client`."""
 
     # NATS
     NATS_DISCONNECTED = "nats_disconnected"

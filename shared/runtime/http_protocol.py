@@ -8,8 +8,10 @@ import asyncio
 import socket
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shared.runtime.http_responses import header_lines
 from shared.runtime.pace import Pace
 
 MAX_CONNECTIONS = 256
@@ -92,6 +94,17 @@ class BoundedProtocol(H11Protocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which no further request came, even if the client never read the last response."""
         self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Respond to what is not HTTP, with the security headers, and close."""
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *header_lines()]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=msg.encode("ascii")),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     @property
     def is_busy(self) -> bool:

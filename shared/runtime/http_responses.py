@@ -32,6 +32,11 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+def header_lines() -> list[tuple[bytes, bytes]]:
+    """Return the security headers for a response that no application made."""
+    return [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+
+
 def error_response(status: int, message: str) -> Response:
     """Return the response to a failed request."""
     return JSONResponse({"error": message}, status_code=status)

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from shared.model.errors import ConfigurationError
 from shared.runtime.events import Event
+from shared.runtime.http_hosts import AllowedHosts, RejectForeignHosts
 from shared.runtime.http_protocol import BoundedProtocol
 from shared.runtime.http_responses import SecurityHeaders, respond_http_error
 from shared.runtime.shared_result import SharedResult
@@ -114,16 +115,17 @@ def port_of(listener: socket.socket | None) -> int | None:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket | None, stop: Stop) -> AsyncIterator[None]:
+async def serving(app: ASGIApp, listener: socket.socket | None, stop: Stop, hosts: AllowedHosts) -> AsyncIterator[None]:
     """Serve `app` on `listener`, if there is one, beside the body, until the body ends.
 
-    `http_protocol.py` bounds what clients may take. Every response has the security headers.
+    `http_protocol.py` bounds what clients may take. Every response has the security headers, and requests for hosts
+    other than `hosts` are rejected.
     """
     if listener is None:
         yield
         return
     config = uvicorn.Config(
-        SecurityHeaders(app),
+        SecurityHeaders(RejectForeignHosts(app, hosts)),
         http=BoundedProtocol,
         ws="none",
         backlog=_BACKLOG,

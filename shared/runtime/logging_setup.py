@@ -7,24 +7,28 @@ callers pass identities, counts and reasons.
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
 from shared.config.settings import LogFormat, LogLevel
+from shared.runtime.printable import escape_unprintable
 
 
 def configure_logging(level: LogLevel, log_format: LogFormat | None) -> None:
     """Set up logging for the process. Without a format: text on a terminal, JSON otherwise."""
     as_json = log_format == "json" or (log_format is None and not sys.stdout.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.dev.ConsoleRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer(ensure_ascii=False), _escape_line]
+        if as_json
+        else [_escape_values, structlog.dev.ConsoleRenderer()]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         # A file that flushes by line, so that a crash loses no line even where PYTHONUNBUFFERED is not set.
@@ -33,3 +37,11 @@ def configure_logging(level: LogLevel, log_format: LogFormat | None) -> None:
     )
     # Client libraries log through the standard library; nats-py would print tracebacks there, urllib3 whole addresses.
     logging.basicConfig(level=logging.CRITICAL, stream=sys.stdout, force=True)
+
+
+def _escape_line(_: object, __: str, line: Any) -> str:
+    return escape_unprintable(str(line))
+
+
+def _escape_values(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: escape_unprintable(value) if isinstance(value, str) else value for name, value in event.items()}

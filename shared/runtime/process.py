@@ -6,6 +6,7 @@ configuration. 3: a dependency is unavailable. 4: the event loop was stuck.
 
 import asyncio
 import os
+import resource
 import traceback
 from collections.abc import Callable, Coroutine
 
@@ -40,6 +41,8 @@ def run_process(
         with watched_loop():
             return await stop.run_to_completion(work(settings, stop), grace_seconds)
 
+    # A core file would have the secrets, and personal data.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         configure_logging(*read_log_settings())  # for errors in the settings themselves
         settings = read_settings(kind)

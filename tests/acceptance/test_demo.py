@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.descendants import descendants
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -41,26 +42,6 @@ def services_finished() -> int:
     return sum('"service_finished"' in line for line in lines)
 
 
-def descendants(pid: int) -> dict[int, list[str]]:
-    """Return the processes below `pid`, with their command lines (from Linux's /proc)."""
-    parents, commands = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            commands[int(folder.name)] = (folder / "cmdline").read_text().split("\0")
-        except (OSError, IndexError):
-            continue  # the process has ended meanwhile
-
-    def is_below(process: int) -> bool:
-        while process in parents:
-            process = parents[process]
-            if process == pid:
-                return True
-        return False
-
-    return {process: commands[process] for process in parents if process in commands and is_below(process)}
-
-
 def kill_one(demo: "subprocess.Popen[str]", module: str) -> None:
     """Kill a process of the demo that runs `module`, as soon as there is one."""
 
@@ -80,6 +61,7 @@ def test_killing_any_process_does_not_change_the_result(demo: "subprocess.Popen[
     assert demo.wait(200) == 0, demo.output.read_text()  # type: ignore[attr-defined]
     output = demo.output.read_text()  # type: ignore[attr-defined]
     assert "the store holds what SISU serves" in output
+    assert (ROOT / ".demo" / "env").stat().st_mode & 0o777 == 0o600  # it has the token
     exits = [line for line in LOG.read_text(errors="replace").splitlines() if "SIGKILL" in line]
     assert len(exits) == 3, "supervisord reports that the producer was killed twice and a collector once"
 

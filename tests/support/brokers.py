@@ -22,9 +22,11 @@ def settings_for(nats_uri: str, redis_uri: str = "redis://unused", **others: Any
 
 
 @asynccontextmanager
-async def connected(nats_uri: str, stop: Stop | None = None, **others: Any) -> AsyncIterator[Broker]:
+async def connected(
+    nats_uri: str, stop: Stop | None = None, *, name: str = "test", **others: Any
+) -> AsyncIterator[Broker]:
     """Open a connection with all streams, and close it at the end."""
-    broker = await Broker.connect(settings_for(nats_uri, **others), CHANNELS, "test", stop or Stop())
+    broker = await Broker.connect(settings_for(nats_uri, **others), CHANNELS, name, stop or Stop())
     try:
         yield broker
     finally:

@@ -22,7 +22,12 @@ def chromium() -> str:
 
 @contextmanager
 def browsing(
-    width: int = 1280, height: int = 900, scheme: Scheme = "light", zone: str = "Europe/Helsinki"
+    width: int = 1280,
+    height: int = 900,
+    scheme: Scheme = "light",
+    zone: str = "Europe/Helsinki",
+    *,
+    ignore_https_errors: bool = False,
 ) -> Iterator[Page]:
     """Open a page in a new browser. An error in the page's own script fails the test."""
     errors: list[str] = []
@@ -30,7 +35,10 @@ def browsing(
         # Without a sandbox: CI runs as root, where chromium's does not start; it sees only our own page.
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=zone
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            timezone_id=zone,
+            ignore_https_errors=ignore_https_errors,
         ).new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)

@@ -40,6 +40,8 @@ class TcpProxy:
         """The number of connections accepted so far."""
         self.lost_replies = 0
         """The number of replies lost so far: see `lose_reply`."""
+        self.requests: bytearray | None = None
+        """What clients sent, if this is set to collect it."""
         self._target = target_port
         self._mode = Mode.PASS
         self._lock = threading.Lock()
@@ -122,6 +124,8 @@ class TcpProxy:
     def _requests(self, client: socket.socket, server: socket.socket, doomed: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(_READ_BYTES):
+                if self.requests is not None:
+                    self.requests += data
                 if self._is_doomed(data):
                     doomed.set()
                 self._pass_on(data, server)

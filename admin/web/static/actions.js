@@ -45,23 +45,23 @@ function confirmAction(title, text, { withReason }) {
 export async function rewindService(name, ordinal) {
   const text = `Its ordinal goes from ${ordinal} to 0, and everything is imported again.`;
   const confirmed = await confirmAction(`Rewind ${name}?`, text, { withReason: true });
-  if (confirmed) await post(`/api/rewind/${name}`, { to: 0, reason: confirmed.reason }, `${name} rewound to ordinal 0.`);
+  if (confirmed) await post(`api/rewind/${name}`, { to: 0, reason: confirmed.reason }, `${name} rewound to ordinal 0.`);
 }
 
 const ACTIONS = {
-  run: () => post("/api/run", { services: [] }, "Run requested."),
-  resume: () => post("/api/resume", {}, "Import resumed."),
-  undo: () => post("/api/rewind-undo", {}, "Rewind undone."),
+  run: () => post("api/run", { services: [] }, "Run requested."),
+  resume: () => post("api/resume", {}, "Import resumed."),
+  undo: () => post("api/rewind-undo", {}, "Rewind undone."),
   pause: async () => {
     const confirmed = await confirmAction("Pause the import?", "The batch in flight is settled first.", { withReason: true });
-    if (confirmed) await post("/api/pause", { reason: confirmed.reason }, "Import paused.");
+    if (confirmed) await post("api/pause", { reason: confirmed.reason }, "Import paused.");
   },
   "dead-letters": () => listDeadLetters(),
 };
 
 async function listDeadLetters(prefix = "") {
   try {
-    const { total, deadLetters } = await fetchJson("/api/dead-letters");
+    const { total, deadLetters } = await fetchJson("api/dead-letters");
     $("dead-letters-section").hidden = false;
     $("dead-letters").tBodies[0].replaceChildren(...deadLetters.map(createDeadLetterRow));
     const limited = deadLetters.length < total ? `, showing the first ${formatNumber(deadLetters.length)}` : "";
@@ -89,7 +89,7 @@ function createDeadLetterRow(deadLetter) {
     createElement("td", { class: "number", "data-label": "failures" }, String(deadLetter.count)),
     createElement("td", {},
       createButton("Show", () => showDeadLetter(subject)),
-      createButton("Retry", () => post("/api/dead-letters/retry", { subjects: [subject] }, requested)),
+      createButton("Retry", () => post("api/dead-letters/retry", { subjects: [subject] }, requested)),
       createButton("Drop", () => dropDeadLetter(subject))),
   );
 }
@@ -98,12 +98,12 @@ async function dropDeadLetter(subject) {
   const text = "It is deleted permanently. The entity is imported again only when it changes.";
   const confirmed = await confirmAction("Drop this dead letter?", text, { withReason: false });
   const success = "Dead letter deleted.";
-  if (confirmed && await post("/api/dead-letters/drop", { subjects: [subject] }, success)) await listDeadLetters(`${success} `);
+  if (confirmed && await post("api/dead-letters/drop", { subjects: [subject] }, success)) await listDeadLetters(`${success} `);
 }
 
 async function showDeadLetter(subject) {
   try {
-    const deadLetter = await fetchJson(`/api/dead-letters/show?subject=${encodeURIComponent(subject)}`);
+    const deadLetter = await fetchJson(`api/dead-letters/show?subject=${encodeURIComponent(subject)}`);
     $("dead-letter-text").textContent = JSON.stringify(deadLetter, null, 2);
     $("dead-letter").showModal();
     $("dead-letter").addEventListener("close", () => { $("dead-letter-text").textContent = ""; }, { once: true });

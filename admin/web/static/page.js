@@ -3,6 +3,8 @@
 import { connectActions, post, rewindService } from "./actions.js";
 import { $, createBarChart, createElement, formatNumber, formatTime, pluralize, setText, useTimeZone } from "./elements.js";
 
+const RECONNECT_MILLISECONDS = 3000;
+
 let snapshot = null;
 
 function render(newest) {
@@ -80,7 +82,7 @@ function createServiceRow({ name }) {
   const rewind = createElement("button", { type: "button", "aria-label": `Rewind ${name}` }, "Rewind");
   const run = createElement("button", { type: "button", "aria-label": `Run ${name} now` }, "Run");
   rewind.addEventListener("click", () => rewindService(name, snapshot.services.find((service) => service.name === name).ordinal ?? 0));
-  run.addEventListener("click", () => post("/api/run", { services: [name] }, `Run of ${name} requested.`));
+  run.addEventListener("click", () => post("api/run", { services: [name] }, `Run of ${name} requested.`));
   return createElement(
     "tr", {},
     createElement("th", { scope: "row" }, name),
@@ -140,12 +142,17 @@ const durationSeconds = (run) => (run.endedAt ? (new Date(run.endedAt) - new Dat
 // --- start ----------------------------------------------------------------------------------------------------------
 
 connectActions();
-const events = new EventSource("/api/events");
-events.onmessage = (event) => {
-  $("connection").textContent = "live";
-  render(JSON.parse(event.data));
-};
-events.onerror = () => {
-  const isClosed = events.readyState === EventSource.CLOSED;  // after an error response the browser does not retry
-  $("connection").textContent = isClosed ? "disconnected: reload the page" : "disconnected, reconnecting…";
-};
+follow();
+
+function follow() {
+  const events = new EventSource("api/events");
+  events.onmessage = (event) => {
+    $("connection").textContent = "live";
+    render(JSON.parse(event.data));
+  };
+  events.onerror = () => {
+    $("connection").textContent = "disconnected, reconnecting…";
+    // After an error response, like a proxy's 502, the browser does not retry by itself.
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, RECONNECT_MILLISECONDS);
+  };
+}

@@ -1,6 +1,8 @@
 """The API of the dashboard: which requests are allowed with and without the token, and which never are."""
 
 import json
+import socket
+import time
 
 import pytest
 import requests
@@ -227,3 +229,40 @@ def test_events_report_changes(running_system: RunningSystem, address: str) -> N
         running_system.redis.set(keys.PAUSED, '{"by":"ada","at":"2026-01-01T00:00:00Z","reason":""}')
         statuses = (json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
         assert next(status for status in statuses if status["paused"])["paused"]["by"] == "an operator"
+
+
+def test_wrong_tokens_are_logged_and_slowed(running_system: RunningSystem) -> None:
+    """Each takes a second to be rejected; the log tells of them, and has none of the tokens."""
+    running_system.redis.set(keys.PRODUCER_LOCK, "of another", ex=600)
+    producer = running_system.start_producer(EXPLORER_TOKEN=TOKEN)
+    producer.wait_for('"standing_by"')
+    [served] = [json.loads(line) for line in producer.output.splitlines() if '"http_listening"' in line]
+    address = f"http://127.0.0.1:{served['port']}"
+    began = time.monotonic()
+    assert post(address + "/api/pause", **bearer("a-wrong-guess")).status_code == 401
+    assert time.monotonic() - began >= 1
+    producer.wait_for('"token_rejected"')
+    [line] = [json.loads(line) for line in producer.output.splitlines() if '"token_rejected"' in line]
+    assert (line["client"], line["count"], line["level"]) == ("127.0.0.1", 1, "warning")
+    assert "a-wrong-guess" not in producer.output
+    assert post(address + "/api/pause").status_code == 401  # a page without a token yet
+    assert producer.output.count('"token_rejected"') == 1
+    assert post(address + "/api/pause", **bearer()).status_code == 200
+
+
+def test_what_is_not_http_has_the_security_headers(address: str) -> None:
+    """Also the response that no application made."""
+    port = int(address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as client:
+        client.sendall(b"not HTTP at all\r\n\r\n")
+        response = b"".join(iter(lambda: client.recv(4096), b""))
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"x-frame-options: DENY" in response
+    assert b"content-security-policy: " in response
+
+
+@pytest.mark.parametrize("site", [{}, {"Sec-Fetch-Site": "same-origin"}])
+def test_an_action_through_a_proxy_that_replaces_the_host(address: str, site: dict[str, str]) -> None:
+    """The origin is an address, or the browser itself says that it is the same site."""
+    origin = "https://importer.example.org" if site else "http://10.1.2.3:8080"
+    assert post(address + "/api/pause", Origin=origin, **site, **bearer()).status_code == 200

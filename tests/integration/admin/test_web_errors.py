@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from admin.web.app import EXCEPTION_HANDLERS, Dashboard
 from admin.web.broadcaster import SnapshotBroadcaster
+from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_server import Health, health_routes, http_app, listen, serving
 from shared.runtime.shutdown import Stop
 from shared.store.redis_client import RedisClient, make_redis
@@ -29,9 +30,9 @@ async def served(redis_uri: str, nats_uri: str, fetch: Callable[[], Awaitable[by
     stop, listener = Stop(), listen("127.0.0.1", [0])
     assert listener
     async with connected(nats_uri, stop) as broker, make_redis(redis_uri) as redis:
-        dashboard = Dashboard(Scripts(RedisClient(redis)), broker, [], None, SnapshotBroadcaster(fetch))
+        dashboard = Dashboard(Scripts(RedisClient(redis)), broker, [], None, SnapshotBroadcaster(fetch), AllowedHosts())
         app = http_app([*health_routes(Health(is_ready, lambda: True)), *dashboard.routes()], EXCEPTION_HANDLERS)
-        async with serving(app, listener, stop):
+        async with serving(app, listener, stop, AllowedHosts()):
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 

@@ -13,10 +13,12 @@ import pytest
 import redis
 from nats.errors import TimeoutError as NatsTimeoutError
 
+from demo.servers.processes import Server
 from shared.broker.connection import Broker
 from shared.model import keys
 from shared.model.messages import Entity, chunk_headers, encode_chunk
 from tests.support.brokers import CHANNELS, connected, count
+from tests.support.restricted_users import as_user
 from tests.support.waiting import wait_until_async
 
 CHANNEL = CHANNELS[0]
@@ -39,14 +41,16 @@ UNPARSABLE = {
 
 
 @asynccontextmanager
-async def worker(command: list[str], nats_uri: str, redis_uri: str, tmp_path: Path) -> AsyncIterator[Broker]:
-    """Run an example worker, with streams and a current execution."""
+async def worker(
+    command: list[str], nats_uri: str, redis_uri: str, tmp_path: Path, *, name: str = "test", worker_uri: str = ""
+) -> AsyncIterator[Broker]:
+    """Run an example worker, with streams and a current execution. It may have an address, with a user, of its own."""
     redis.Redis.from_url(redis_uri).set(keys.CURRENT_EXECUTION_HASH, EXECUTION)
     if command[0] == "node":  # which looks for packages beside the program
         shutil.copy(EXAMPLES / "mankeli.mjs", tmp_path)
         (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    async with connected(nats_uri) as broker:
-        environment = os.environ | {"NATS_URI": nats_uri, "REDIS_URI": redis_uri}
+    async with connected(nats_uri, name=name) as broker:
+        environment = os.environ | {"NATS_URI": worker_uri or nats_uri, "REDIS_URI": redis_uri}
         process = subprocess.Popen(command, cwd=tmp_path, env=environment)  # noqa: ASYNC220 - it returns at once
         try:
             yield broker
@@ -121,6 +125,22 @@ async def test_what_it_cannot_parse_is_reported(
         await send(broker, "3.1", b"{}")
         assert (await feedback(broker))["status"] == "OK"
         await wait_until_async(lambda: _is_empty(broker), "both are acknowledged")
+
+
+@pytest.mark.parametrize("command", [PYTHON, JAVASCRIPT])
+async def test_it_works_as_the_shipped_user(
+    command: list[str], restricted_nats: Server, redis_uri: str, tmp_path: Path
+) -> None:
+    """From the workers' account, with the shipped permissions, a chunk is fetched, reported and acknowledged."""
+    users = as_user(restricted_nats.uri, "producer"), as_user(restricted_nats.uri, "mankeli")
+    async with worker(command, users[0], redis_uri, tmp_path, name="producer", worker_uri=users[1]) as broker:
+        await send(broker, "1", b"{}", b"{}")
+        await wait_until_async(lambda: _has_feedback(broker), "there is feedback")
+        await wait_until_async(lambda: _is_empty(broker), "the chunk is acknowledged")
+
+
+async def _has_feedback(broker: Broker) -> bool:
+    return await count(broker.jetstream, keys.FEEDBACK_STREAM) == 1
 
 
 async def _is_empty(broker: Broker) -> bool:

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from ack_collector.main import ports_from
 from shared.runtime import http_protocol
+from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_protocol import BoundedProtocol
 from shared.runtime.http_server import Health, health_routes, http_app, listen, serving
 from shared.runtime.pace import Pace
@@ -36,7 +37,7 @@ async def served(host: str = HOST) -> AsyncIterator[int]:
     """Serve a process's health, and yield the port."""
     listener = listen(host, [0])
     assert listener
-    async with serving(http_app(health_routes(Health(_is_ready, lambda: True))), listener, Stop()):
+    async with serving(http_app(health_routes(Health(_is_ready, lambda: True))), listener, Stop(), AllowedHosts()):
         yield listener.getsockname()[1]
 
 
@@ -110,7 +111,7 @@ async def test_a_request_in_hand_is_not_interrupted(monkeypatch: pytest.MonkeyPa
 
     listener = listen(HOST, [0])
     assert listener
-    async with serving(http_app([Route("/slow", slow)]), listener, Stop()):
+    async with serving(http_app([Route("/slow", slow)]), listener, Stop(), AllowedHosts()):
         response = await request("GET", f"http://{HOST}:{listener.getsockname()[1]}/slow")
     assert response.text == "done"
 
@@ -132,7 +133,7 @@ async def test_requests_beyond_the_pace_wait_for_their_turn(monkeypatch: pytest.
 
     listener = listen(HOST, [0])
     assert listener
-    async with serving(http_app([Route("/echo", echo, methods=["POST"])]), listener, Stop()):
+    async with serving(http_app([Route("/echo", echo, methods=["POST"])]), listener, Stop(), AllowedHosts()):
         reader, writer = await asyncio.open_connection(HOST, listener.getsockname()[1])
         for body in (b"abcdef", b"ghijkl", b"mnopqr"):
             for part in (head[:9], head[9:], body[:2], body[2:3], body[3:]):

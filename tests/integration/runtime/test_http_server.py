@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from demo.servers.processes import Server
 from shared.model.errors import ConfigurationError
 from shared.runtime import metrics
+from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_server import Health, health_routes, listen, serving
 from shared.runtime.shutdown import Stop
 from shared.store.redis_client import RedisClient, make_redis
@@ -33,7 +34,7 @@ async def served(nats_uri: str, redis_uri: str, *, progressing: bool = True) -> 
             return await redis.is_reachable() and broker.is_connected
 
         app = Starlette(routes=health_routes(Health(is_ready, lambda: progressing)))
-        async with serving(app, listener, stop):
+        async with serving(app, listener, stop, AllowedHosts()):
             yield f"http://{HOST}:{port}"
     await redis.close()
 

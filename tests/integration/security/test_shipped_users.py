@@ -11,11 +11,15 @@ import nats
 import nats.errors
 import pytest
 import redis
+from nats.js.api import ConsumerConfig
 
 from demo.mankeli.comparison import compare, fetch_expected
 from demo.mankeli.store import MankeliStore
 from demo.servers.processes import Server
+from shared.broker.connection import Broker
+from shared.model import keys
 from shared.model.services import load_services
+from tests.support.brokers import CHANNELS, connected, count
 from tests.support.programs import ProcessUnderTest, run
 from tests.support.restricted_users import NATS_USERS, REDIS_USERS, ROOT, RestrictedUsers, as_user
 from tests.support.waiting import wait_until_async
@@ -118,6 +122,37 @@ async def test_necessary_access_to_nats_is_allowed(restricted_nats: Server) -> N
     assert not await is_denied(restricted_nats.uri, "mankeli", "SCHEDULER_STATUS_CHANNEL")
 
 
+async def test_a_worker_cannot_have_a_reply_written_over_a_dead_letter(restricted_nats: Server) -> None:
+    """NATS checks no permission for the subject of a reply; from the workers' account it leads nowhere."""
+    uri, subject = restricted_nats.uri, keys.dead_letter_subject(CHANNELS[0], "x")
+    async with connected(as_user(uri, "producer"), name="producer") as broker:
+        await broker.publish(keys.DEAD_LETTER_STREAM, subject, b"the only copy", "1")
+        worker = await nats.connect(as_user(uri, "mankeli"))
+        jetstream = worker.jetstream()
+        await jetstream.add_consumer(keys.CHUNK_STREAM, ConsumerConfig(durable_name="w", filter_subject=CHANNELS[0]))
+        fetch = f"$JS.API.CONSUMER.MSG.NEXT.{keys.CHUNK_STREAM}.w"
+        await broker.publish(keys.CHUNK_STREAM, CHANNELS[0], b"{}", "2")
+        for request, data in (
+            (f"$JS.API.STREAM.INFO.{keys.CHUNK_STREAM}", b""),
+            (f"$JS.API.CONSUMER.INFO.{keys.CHUNK_STREAM}.w", b""),
+            (fetch, b'{"batch":1,"no_wait":true}'),
+            (fetch, b'{"batch":1,"no_wait":true}'),
+            (keys.FEEDBACK_SUBJECT, b"{}"),
+        ):
+            await worker.publish(request, data, reply=subject)
+        await worker.flush()
+        # It has done what it was asked, in order: the feedback is there.
+        await wait_until_async(lambda: _has_feedback(broker), "the last request is carried out")
+        stored = await broker.dead_letters.get(subject)
+        assert stored
+        assert stored.data == b"the only copy"
+        await worker.close()
+
+
+async def _has_feedback(broker: Broker) -> bool:
+    return await count(broker.jetstream, keys.FEEDBACK_STREAM) == 1
+
+
 @pytest.mark.parametrize(
     ("user", "command"),
     [
@@ -127,16 +162,22 @@ async def test_necessary_access_to_nats_is_allowed(restricted_nats: Server) -> N
         ("mankeli", ("HSET", "LATEST_PERSON_ORDINAL_CHUNKS", "0", "1")),
         ("mankeli", ("PUBLISH", "CURRENT_EXECUTION_HASH", "x")),
         ("mankeli", ("FLUSHALL",)),
+        ("mankeli", ("CLIENT", "PAUSE", "1")),
+        ("mankeli", ("CLIENT", "KILL", "TYPE", "normal")),
+        ("mankeli", ("CLIENT", "LIST")),
         ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL", "1")),
         ("ack_collector", ("SET", "LATEST_PERSON_ORDINAL_SCHEDULED", "1")),
         ("ack_collector", ("SET", "CURRENT_EXECUTION_HASH", "x")),
         ("ack_collector", ("DEL", "IMPORTER_PRODUCER_LOCK")),
         ("ack_collector", ("FLUSHALL",)),
         ("ack_collector", ("CONFIG", "GET", "*")),
+        ("ack_collector", ("CLIENT", "PAUSE", "1")),
+        ("operator", ("CLIENT", "KILL", "TYPE", "normal")),
         ("producer", ("FLUSHALL",)),
         ("producer", ("KEYS", "*")),
         ("producer", ("CONFIG", "GET", "*")),
         ("producer", ("SET", "FOREIGN_KEY", "x")),
+        ("producer", ("CLIENT", "LIST")),
         ("default", ("GET", "LATEST_PERSON_ORDINAL")),
     ],
 )
@@ -145,6 +186,13 @@ def test_other_access_to_redis_is_denied(restricted_redis: Server, user: str, co
     client = redis.Redis.from_url(as_user(restricted_redis.uri, user))
     with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
         client.execute_command(*command)
+
+
+def test_nobody_logs_in_to_redis_as_default(restricted_redis: Server) -> None:
+    """The default user keeps its rights for the replay of the append-only file, and no password lets it in."""
+    for password in ("", "change-me-default"):
+        with pytest.raises(redis.exceptions.AuthenticationError):
+            redis.Redis(port=restricted_redis.port, username="default", password=password).get("x")
 
 
 def test_a_missing_permission_is_reported(restricted_nats: Server, restricted_redis: Server) -> None:

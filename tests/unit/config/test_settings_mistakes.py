@@ -53,6 +53,10 @@ SECRET = "s3cret"
         ("HTTP_HOST", "127.0.0.1:3002"),
         ("HTTP_HOST", "http://localhost"),
         ("HTTP_HOST", "a host"),
+        ("HTTP_ALLOWED_HOSTS", "importer.example.org:3002"),
+        ("HTTP_ALLOWED_HOSTS", "https://importer.example.org"),
+        ("HTTP_ALLOWED_HOSTS", "*"),
+        ("HTTP_ALLOWED_HOSTS", "one.example.org,-"),
         ("REDIS_URI", "redis+sentinel://host:26379"),
         ("REDIS_URI", "redis+sentinel:///mymaster"),
         ("REDIS_URI", "redis+sentinel://host:port/mymaster"),
@@ -247,3 +251,25 @@ def test_the_error_of_an_address_says_what_to_write(environment: SetEnvironment,
     assert error in message
     assert "57" not in message
     assert "Wc903z" not in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name.upper() for name in ProducerSettings.model_fields if name.endswith(("_path", "_file"))],
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----",
+        f"-----BEGIN PRIVATE KEY-----\\n{SECRET}\\n-----END PRIVATE KEY-----",
+        f"LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t{SECRET}",
+        SECRET * 400,
+    ],
+    ids=["PEM", "PEM in one line", "Base64", "something long"],
+)
+def test_the_content_of_a_file_in_place_of_its_path(environment: SetEnvironment, name: str, content: str) -> None:
+    """It is reported as what it is, and not shown: it may be a private key."""
+    environment(**{name: content})
+    errors = reported_errors(ProducerSettings)
+    assert errors[name].endswith(": is the content of a file: write the path of a file that has it")
+    assert SECRET not in str(errors)
