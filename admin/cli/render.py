@@ -47,11 +47,14 @@ def diagnosis(result: Diagnosis) -> RenderableType:
 
 
 def _processes(snapshot: Snapshot) -> RenderableType:
-    words = [
+    words = [snapshot.instance] if snapshot.instance else []
+    words += [
         f"producer {each.host}:{each.pid} {each.producer.phase.replace('_', ' ') if each.producer else ''}".rstrip()
         for each in snapshot.producers
     ] or ["no producer running"]
     words.append(f"{pluralize(len(snapshot.collectors), 'collector')} running")
+    if versions := sorted({f"{each.version} ({each.build})" for each in snapshot.producers + snapshot.collectors}):
+        words.append(f"version {', '.join(versions)}")
     return Text(" · ".join(words))
 
 
