@@ -4,6 +4,7 @@ Order of shutting down: the subscription first, so that nothing new arrives and 
 to another collector at once; then the connection that the acknowledgements travel on; Redis last.
 """
 
+from argparse import ArgumentParser
 from contextlib import AsyncExitStack
 
 import structlog
@@ -19,6 +20,7 @@ from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_server import Health, health_routes, http_app, listen, port_of, serving
 from shared.runtime.process import run_process
 from shared.runtime.shutdown import Stop
+from shared.runtime.version import BUILD, VERSION
 from shared.store.heartbeat import Heartbeat
 from shared.store.ledger import Ledger
 from shared.store.redis_client import connect_redis
@@ -61,9 +63,9 @@ async def collect(settings: CollectorSettings, stop: Stop) -> int:
         listener = listen(settings.http_host, ports_from(settings.collector_port))
         await stack.enter_async_context(serving(app, listener, stop, AllowedHosts(settings.own_hosts())))
         await stack.enter_async_context(Heartbeat(scripts, "ack_collector", state, port_of(listener)).running(stop))
-        log.info(Event.STARTED, process="ack_collector", channels=len(ledgers))
+        log.info(Event.STARTED, channels=len(ledgers))
         await collector.run()
-    log.info(Event.STOPPED, process="ack_collector")
+    log.info(Event.STOPPED)
     return 0
 
 
@@ -74,4 +76,9 @@ def ports_from(first: int) -> range:
 
 def main() -> int:
     """Run the ack_collector; return the exit code."""
-    return run_process(CollectorSettings, collect, STOP_GRACE_SECONDS)
+    parser = ArgumentParser(
+        prog="python -m ack_collector", description="Count the feedback of mankelis. Settings: environment variables."
+    )
+    parser.add_argument("--version", action="version", version=f"importer-api {VERSION} ({BUILD})")
+    parser.parse_args()
+    return run_process("ack_collector", CollectorSettings, collect, STOP_GRACE_SECONDS)

@@ -167,7 +167,7 @@ class Producer:
                 return self._exit_without_lock()
             exit_code = await self._import(once=once)
         if self.stop.requested:
-            log.info(Event.STOPPED, process="producer")
+            log.info(Event.STOPPED)
         return exit_code
 
     async def _serve(self, stack: AsyncExitStack) -> None:
@@ -177,7 +177,7 @@ class Producer:
         await stack.enter_async_context(serving(self.web, listener, self.stop, self.dashboard.hosts))
         heartbeat = Heartbeat(self.scripts, "producer", self.history.state, port_of(listener), self.history.changed)
         await stack.enter_async_context(heartbeat.running(self.stop))
-        log.info(Event.STARTED, process="producer", services=len(self.services))
+        log.info(Event.STARTED, services=len(self.services))
 
     async def _become_active(self, stack: AsyncExitStack, *, once: bool) -> bool:
         """Phase 2: wait for the lock, which `stack` releases; return whether this producer is the active one."""

@@ -8,6 +8,7 @@ session, which frees the client id; then NATS, and Redis last.
 """
 
 import time
+from argparse import ArgumentParser
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
@@ -26,6 +27,7 @@ from shared.runtime.http_hosts import AllowedHosts
 from shared.runtime.http_server import Health, health_routes, http_app, listen, port_of, serving
 from shared.runtime.process import run_process
 from shared.runtime.shutdown import Stop
+from shared.runtime.version import BUILD, VERSION
 from shared.store.current_execution import CurrentExecution
 from shared.store.heartbeat import Heartbeat
 from shared.store.redis_client import RedisClient, connect_redis
@@ -151,4 +153,9 @@ async def bridge(settings: StanBridgeSettings, stop: Stop) -> int:
 
 def main() -> int:
     """Run the stan_bridge; return the exit code."""
-    return run_process(StanBridgeSettings, bridge, STOP_GRACE_SECONDS)
+    parser = ArgumentParser(
+        prog="python -m stan_bridge", description="Serve workers on STAN. Settings: environment variables."
+    )
+    parser.add_argument("--version", action="version", version=f"importer-api {VERSION} ({BUILD})")
+    parser.parse_args()
+    return run_process(_NAME, StanBridgeSettings, bridge, STOP_GRACE_SECONDS)

@@ -57,7 +57,9 @@ class Context:
     async def load_snapshot(self) -> Snapshot:
         """Take a snapshot, with its diagnosis. Raises nothing for what is unreachable."""
         nats = self.connections.nats
-        snapshot = await take_snapshot(self.connections.redis, nats.api if nats else None, self.services)
+        snapshot = await take_snapshot(
+            self.connections.redis, nats.api if nats else None, self.services, self.settings.instance
+        )
         if self.connections.nats_error:
             snapshot.nats_error = self.connections.nats_error
         add_diagnosis(snapshot, self.settings.timezone)

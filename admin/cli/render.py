@@ -47,7 +47,8 @@ def diagnosis(result: Diagnosis) -> RenderableType:
 
 
 def _processes(snapshot: Snapshot) -> RenderableType:
-    words = [
+    words = [snapshot.instance] if snapshot.instance else []
+    words += [
         f"producer {each.host}:{each.pid} {each.producer.phase.replace('_', ' ') if each.producer else ''}".rstrip()
         for each in snapshot.producers
     ] or ["no producer running"]
@@ -55,6 +56,8 @@ def _processes(snapshot: Snapshot) -> RenderableType:
     for each in snapshot.stan_bridges:
         phase = each.stan_bridge.phase.replace("_", " ") if each.stan_bridge else ""
         words.append(f"stan_bridge {each.host}:{each.pid} {phase}".rstrip())
+    if versions := sorted({f"{each.version} ({each.build})" for each in snapshot.producers + snapshot.collectors}):
+        words.append(f"version {', '.join(versions)}")
     return Text(" · ".join(words))
 
 

@@ -77,6 +77,8 @@ class Snapshot(Record, kw_only=True):
 
     version: int = VERSION
     at: datetime
+    instance: str = ""
+    """The name of the installation (INSTANCE); empty where it has none."""
     redis_error: str | None = None
     nats_error: str | None = None
     producers: list[ProcessRecord] = msgspec.field(default_factory=list)
@@ -104,9 +106,11 @@ class Snapshot(Record, kw_only=True):
         return next((service for service in self.services if service.name == name), None)
 
 
-async def take_snapshot(redis: RedisClient, nats: JetStreamApi | None, services: Sequence[Service]) -> Snapshot:
+async def take_snapshot(
+    redis: RedisClient, nats: JetStreamApi | None, services: Sequence[Service], instance: str = ""
+) -> Snapshot:
     """Read everything, within some ten seconds. Raises nothing for what is unreachable: the snapshot says so."""
-    snapshot = Snapshot(at=now())
+    snapshot = Snapshot(at=now(), instance=instance)
     try:
         async with asyncio.timeout(_REDIS_SECONDS):
             _add_import_state(snapshot, await read_import_state(redis, services), services)

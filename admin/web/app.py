@@ -83,7 +83,7 @@ class Dashboard:
 
         async def fetch() -> bytes:
             api = broker.api if broker.is_connected else None
-            snapshot = await take_snapshot(scripts.client, api, services)
+            snapshot = await take_snapshot(scripts.client, api, services, settings.instance)
             if snapshot.paused:
                 snapshot.paused.by = "an operator"  # names are for users of the command line
             add_diagnosis(snapshot, settings.timezone)

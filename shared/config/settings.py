@@ -43,6 +43,8 @@ from shared.config.validators import (
     StanName,
     TimeZone,
     at_least,
+    instance_name,
+    is_instance_name,
     known_services,
     matches_key,
     required_by,
@@ -57,6 +59,7 @@ from shared.model.services import BUILT_IN_TABLE, Service, choose_services, load
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["json", "console"]
 Port = Annotated[int, Field(ge=0, le=65535)]
+InstanceName = Annotated[str, AfterValidator(instance_name)]
 
 
 _FREE_TEXT = frozenset({"sis_api_user", "sis_api_password", "nats_token"})
@@ -97,6 +100,7 @@ class CommonSettings(BaseSettings):
     services_file: ServicesFile = BUILT_IN_TABLE
     http_host: HttpHost = "127.0.0.1"
     http_allowed_hosts: Annotated[HostNames, NoDecode] = Field(default_factory=list)
+    instance: InstanceName = ""
     log_level: Annotated[LogLevel, BeforeValidator(upper)] = "INFO"
     log_format: LogFormat | None = None
 
@@ -226,13 +230,14 @@ def read_settings(kind: type[SettingsT]) -> SettingsT:
     raise ConfigurationError("the configuration cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
 
 
-def read_log_settings() -> tuple[LogLevel, LogFormat | None]:
-    """Return LOG_LEVEL and LOG_FORMAT where they are valid, else their defaults: for errors about all the settings."""
+def read_log_settings() -> tuple[LogLevel, LogFormat | None, str]:
+    """Read LOG_LEVEL, LOG_FORMAT and INSTANCE where they are valid, else their defaults: for errors in settings."""
     variables = {name.upper(): value for name, value in os.environ.items()}
     level, log_format = variables.get("LOG_LEVEL", "").upper(), variables.get("LOG_FORMAT")
     return (
         next((known for known in get_args(LogLevel) if known == level), "INFO"),
         next((known for known in get_args(LogFormat) if known == log_format), None),
+        variables.get("INSTANCE", "") if is_instance_name(variables.get("INSTANCE", "")) else "",
     )
 
 

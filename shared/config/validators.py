@@ -239,6 +239,18 @@ def at_least(other: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def is_instance_name(value: str) -> bool:
+    """Return whether this can be the name of an instance: short, and safe in a log, a label and a title."""
+    return re.fullmatch(r"[A-Za-z0-9._-]{0,40}", value) is not None
+
+
+def instance_name(value: str) -> str:
+    """Return the name of an instance. Raises ValueError if it is none."""
+    if not is_instance_name(value):
+        raise ValueError("must be at most 40 letters of the alphabet, digits, dots, hyphens and underscores")
+    return value
+
+
 def upper(value: object) -> object:
     """Return a text in upper case, and anything else as it is."""
     return value.upper() if isinstance(value, str) else value

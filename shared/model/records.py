@@ -148,6 +148,8 @@ class ProcessRecord(Record, kw_only=True):
     host: str
     pid: int
     version: str
+    build: str = ""
+    """Empty for a process of a version before builds were recorded."""
     started_at: Timestamp
     last_heartbeat_at: Timestamp
     port: int | None = None

@@ -93,9 +93,9 @@ def listen(host: str, ports: Sequence[int]) -> socket.socket | None:
                 continue
             reason = (error.strerror if isinstance(error, OSError) else None) or "not a host"
             raise ConfigurationError(f"HTTP_HOST: cannot listen at {host}: {reason}") from error
-        log.info(Event.HTTP_LISTENING, host=host, port=listener.getsockname()[1])
+        log.info(Event.HTTP_LISTENING, address=host, port=listener.getsockname()[1])
         return listener
-    log.warning(Event.HTTP_PORT_UNAVAILABLE, host=host, port=ports[0], reason="taken by another program")
+    log.warning(Event.HTTP_PORT_UNAVAILABLE, address=host, port=ports[0], reason="taken by another program")
     return None
 
 

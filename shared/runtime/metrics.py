@@ -5,17 +5,26 @@ what it finds in Redis is not added. Histograms observe what succeeded.
 """
 
 from collections.abc import Iterable
-from importlib.metadata import version
 from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram, Info
+
+from shared.runtime.version import BUILD as BUILD_ID
+from shared.runtime.version import VERSION
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_SECONDS = (0.001, 0.0025, *_SECONDS)
 _BYTES = tuple(1024 * 4**step for step in range(10))
 
-BUILD = Info("importer_build", "The version that runs.")
-BUILD.info({"version": version("importer-api")})
+BUILD = Info("importer_build", "The version that runs, and the instance that it belongs to.")
+
+
+def describe_build(instance: str) -> None:
+    """Set the labels of `importer_build_info`. Prometheus has a label `instance` of its own, which is the address."""
+    BUILD.info({"version": VERSION, "build": BUILD_ID, "instance_name": instance})
+
+
+describe_build("")
 
 # --- the producer ----------------------------------------------------------------------------------------------------
 

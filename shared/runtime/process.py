@@ -14,8 +14,9 @@ import structlog
 
 from shared.config.settings import SettingsT, read_log_settings, read_settings
 from shared.model.errors import ProcessError
+from shared.runtime import metrics
 from shared.runtime.events import Event
-from shared.runtime.logging_setup import configure_logging
+from shared.runtime.logging_setup import configure_logging, process_identity
 from shared.runtime.shutdown import Stop
 from shared.runtime.watchdog import exits_within, watched_loop
 
@@ -27,9 +28,14 @@ LAST_LINE_SECONDS = 10.0
 
 
 def run_process(
-    kind: type[SettingsT], work: Callable[[SettingsT, Stop], Coroutine[None, None, int]], grace_seconds: float
+    name: str,
+    kind: type[SettingsT],
+    work: Callable[[SettingsT, Stop], Coroutine[None, None, int]],
+    grace_seconds: float,
 ) -> int:
     """Read the settings, run `work` with them to its end, and return its exit code.
+
+    `name` is the kind of process, on each line of the log.
 
     A ProcessError is logged as one event that says what is wrong, without a traceback. Any other error is a defect: one
     event says where it came from; its text may quote personal data, and is left out. `grace_seconds` is how long the
@@ -44,9 +50,11 @@ def run_process(
     # A core file would have the secrets, and personal data.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        configure_logging(*read_log_settings())  # for errors in the settings themselves
+        log_level, log_format, instance = read_log_settings()  # for errors in the settings themselves
+        configure_logging(log_level, log_format, process_identity(name, instance))
         settings = read_settings(kind)
-        configure_logging(settings.log_level, settings.log_format)
+        configure_logging(settings.log_level, settings.log_format, process_identity(name, settings.instance))
+        metrics.describe_build(settings.instance)
         return asyncio.run(process(settings))
     except ProcessError as error:
         with exits_within(LAST_LINE_SECONDS, error.exit_code):

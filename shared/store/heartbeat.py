@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from secrets import token_hex
 
 from redis.asyncio import Redis
@@ -24,6 +23,7 @@ from shared.model.records import (
 )
 from shared.runtime.shutdown import Stop
 from shared.runtime.tasks import wait_for_event
+from shared.runtime.version import BUILD, VERSION
 from shared.store.redis_client import RedisClient
 from shared.store.redis_errors import ForeignContentError
 from shared.store.scripts import Scripts
@@ -55,7 +55,8 @@ class Heartbeat:
             kind=kind,
             host=host,
             pid=pid,
-            version=version("importer-api"),
+            version=VERSION,
+            build=BUILD,
             started_at=now(),
             last_heartbeat_at=now(),
             port=port,

@@ -10,10 +10,17 @@ let snapshot = null;
 function render(newest) {
   snapshot = newest;
   useTimeZone(snapshot.timezone);
+  renderInstance(snapshot.instance);
   renderDiagnosis(snapshot.diagnosis);
   renderRun();
   renderServices();
   renderRuns(snapshot.runs);
+}
+
+function renderInstance(instance) {
+  const name = instance ? `importer-api ${instance}` : "importer-api";
+  if (document.title !== name) document.title = name;
+  setText($("name"), name);
 }
 
 function renderDiagnosis(diagnosis) {
@@ -51,12 +58,13 @@ function renderRun() {
       `${formatNumber(service.updated)} of ${formatNumber(service.scheduled)} settled, ${pluralize(service.outstandingChunks, "chunk")} outstanding${resent}`;
   }
   const running = producers.map((process) => `producer ${process.host}:${process.pid} ${(process.producer?.phase ?? "").replaceAll("_", " ")}`);
-  $("processes").textContent =
-    [
-      ...(running.length ? running : ["no producer running"]),
-      `${pluralize(collectors.length, "collector")} running`,
-      ...stanBridges.map((process) => `stan_bridge ${process.host}:${process.pid} ${(process.stanBridge?.phase ?? "").replaceAll("_", " ")}`),
-    ].join(" · ");
+  const versions = new Set([...producers, ...collectors].map((process) => `${process.version} (${process.build})`));
+  $("processes").textContent = [
+    ...(running.length ? running : ["no producer running"]),
+    `${pluralize(collectors.length, "collector")} running`,
+    ...stanBridges.map((process) => `stan_bridge ${process.host}:${process.pid} ${(process.stanBridge?.phase ?? "").replaceAll("_", " ")}`),
+    ...(versions.size ? [`version ${[...versions].sort().join(", ")}`] : []),
+  ].join(" · ");
 }
 
 function renderServices() {

@@ -87,7 +87,7 @@ from shared.runtime import process
 from shared.config.settings import CollectorSettings
 exec({_FILL_PIPES!r})
 process.LAST_LINE_SECONDS = 0.5
-sys.exit(process.run_process(CollectorSettings, None, 1))
+sys.exit(process.run_process("ack_collector", CollectorSettings, None, 1))
 """
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE

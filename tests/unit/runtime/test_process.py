@@ -16,7 +16,7 @@ from shared.config.settings import CollectorSettings
 async def work(settings, stop):
     {work}
 
-sys.exit(run_process(CollectorSettings, work, 1.0))
+sys.exit(run_process("ack_collector", CollectorSettings, work, 1.0))
 """
 
 
