@@ -67,7 +67,7 @@ def test_the_wheel_contains_the_product_alone(wheel: Path) -> None:
     """Four packages with their data, and neither the demo nor tests, which docs/operations/deployment.md promises."""
     names = zipfile.ZipFile(wheel).namelist()
     packages = {name for name in top_level(names) if not name.endswith(".dist-info")}
-    assert packages == {"producer", "ack_collector", "shared", "admin"}
+    assert packages == {"producer", "ack_collector", "stan_bridge", "shared", "admin"}
     for data in ("shared/store/lua/settle_chunk.lua", "shared/model/services.toml", "admin/web/static/index.html"):
         assert data in names
     page = (ROOT / "docs" / "operations" / "deployment.md").read_text(encoding="utf-8")
