@@ -29,4 +29,8 @@ if [ "$own" != PRODUCER ]; then
     unset HTTPS_PROXY HTTP_PROXY https_proxy http_proxy # which may have a password; only requests to SISU use them
 fi
 
+if [ "$own" = ACK_COLLECTOR ]; then
+    unset STAN_URI STAN_TOKEN
+fi
+
 exec "$@"

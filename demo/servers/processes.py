@@ -50,7 +50,7 @@ class _ProcessServer(Server):
             raise ServerError(f"{self} is running already")
         self._write_config("127.0.0.1", str(self._home))
         config = self._home / "server.conf"
-        arguments = [str(config)] if self.spec is REDIS else ["-c", str(config)]
+        arguments = [str(config)] if self.spec.name == REDIS.name else ["-c", str(config)]
         with (self._home / "log").open("wb") as log:
             self._process = launch([str(self._binary), *arguments], stdout=log, stderr=log, cwd=self._home)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import Scheme, browsing
+from tests.support.browser import Scheme, browsing, open_page
 from tests.support.programs import ProcessUnderTest
 from tests.support.running_system import RunningSystem
 from tests.support.waiting import wait_until
@@ -49,7 +49,7 @@ def test_a_running_import_is_shown(running_system: RunningSystem, scheme: Scheme
     running_system.start_mankeli("--delay-seconds", "0.2")
     _, address = start_dashboard(running_system, FETCH_AMOUNT="50", MAX_CHUNK_SIZE="5")
     with browsing(WIDTHS[width], scheme=scheme) as page:
-        page.goto(address)
+        open_page(page, address)
         expect(page.locator("#connection")).to_have_text("live", timeout=TIMEOUT_MILLISECONDS)
         expect(page.locator("#run")).to_contain_text("service 1 of 26: PERSON", timeout=TIMEOUT_MILLISECONDS)
         expect(page.locator("#batch-text")).to_contain_text("settled", timeout=TIMEOUT_MILLISECONDS)
@@ -67,7 +67,7 @@ def test_the_cause_of_a_stalled_import_is_shown(running_system: RunningSystem, s
     """Without mankelis, the diagnosis says so, with what to do."""
     _, address = start_dashboard(running_system, SERVICES="PERSON")
     with browsing(WIDTHS[width], scheme=scheme) as page:
-        page.goto(address)
+        open_page(page, address)
         expect(page.locator("#message")).to_contain_text("No mankeli is attached", timeout=TIMEOUT_MILLISECONDS)
         expect(page.locator("#hint")).to_contain_text("Start mankelis")
         expect(page.locator("#diagnosis")).to_have_class("problem")
@@ -80,7 +80,7 @@ def test_times_are_in_the_time_zone_of_the_importer(running_system: RunningSyste
     producer, address = start_dashboard(running_system)
     producer.wait_for('"next_run_scheduled"')
     with browsing(zone="Asia/Tokyo") as page:
-        page.goto(address)
+        open_page(page, address)
         expect(page.locator("#run")).to_contain_text("the next run starts at 01/01/", timeout=TIMEOUT_MILLISECONDS)
         expect(page.locator("#run")).to_contain_text(", 00:00:00")
 
@@ -90,7 +90,7 @@ def test_a_wrong_token_is_rejected(running_system: RunningSystem, width: str) ->
     """The page shows the error, and nothing has changed."""
     producer, address = start_dashboard(running_system)
     with browsing(WIDTHS[width]) as page:
-        page.goto(address)
+        open_page(page, address)
         save_token(page, "wrong")
         page.get_by_role("button", name="Pause", exact=True).click()
         page.get_by_role("button", name="Confirm").click()
@@ -108,7 +108,7 @@ def test_an_operator_pauses_resumes_runs_and_rewinds(running_system: RunningSyst
     producer, address = start_dashboard(running_system)
     producer.wait_for('"next_run_scheduled"')
     with browsing() as page:
-        page.goto(address)
+        open_page(page, address)
         save_token(page, TOKEN)
         page.get_by_role("button", name="Pause", exact=True).press("Enter")
         page.get_by_label("Reason").fill("upgrade")
@@ -139,7 +139,7 @@ def test_dead_letters_are_shown_on_demand_and_only_with_the_token(running_system
     producer, address = start_dashboard(running_system)
     producer.wait_for('"next_run_scheduled"')
     with browsing() as page:
-        page.goto(address)
+        open_page(page, address)
         expect(page.locator("#message")).to_contain_text("No run is in progress", timeout=TIMEOUT_MILLISECONDS)
         page.get_by_role("button", name="Show dead letters").click()
         expect(page.locator("#action-result")).to_contain_text("Failed", timeout=TIMEOUT_MILLISECONDS)

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from shared.model import keys
 from tests.acceptance.test_dashboard import TIMEOUT_MILLISECONDS, TOKEN, save_token, start_dashboard
-from tests.support.browser import browsing
+from tests.support.browser import browsing, open_page
 from tests.support.certificates import make_self_signed
 from tests.support.nginx import nginx
 from tests.support.running_system import RunningSystem
@@ -35,7 +35,7 @@ def test_the_page_works_behind_nginx(running_system: RunningSystem, tmp_path: Pa
         with browsing(ignore_https_errors=True) as page:
             missing: list[str] = []
             page.on("response", lambda response: missing.append(response.url) if response.status >= 400 else None)
-            page.goto(f"{scheme}://127.0.0.1:{proxy.port}/{path}")
+            open_page(page, f"{scheme}://127.0.0.1:{proxy.port}/{path}")
             expect(page.locator("#connection")).to_have_text("live", timeout=TIMEOUT_MILLISECONDS)
             pause(page)
             wait_until(lambda: running_system.redis.exists(keys.PAUSED), "the import is paused")
@@ -60,7 +60,7 @@ def test_the_page_reconnects_after_a_502(running_system: RunningSystem, tmp_path
     ):
         statuses: list[int] = []
         page.on("response", lambda response: statuses.append(response.status))
-        page.goto(f"http://127.0.0.1:{proxy.port}/")
+        open_page(page, f"http://127.0.0.1:{proxy.port}/")
         expect(page.locator("#connection")).to_have_text("live", timeout=TIMEOUT_MILLISECONDS)
         producer.terminate()
         producer.outcome()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.demo_folder import demo_folder
 from tests.support.descendants import descendants
 from tests.support.waiting import wait_until
 
@@ -20,20 +21,20 @@ LOG = ROOT / ".demo" / "log"
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Start the demo like `make demo`."""
-    LOG.unlink(missing_ok=True)
     environment = {
         name: value for name, value in os.environ.items() if name not in ("NATS_URI", "REDIS_URI", "DEMO", "DEMO_STAN")
     }
-    with (tmp_path / "output").open("w") as output:
+    with demo_folder(), (tmp_path / "output").open("w") as output:
+        LOG.unlink(missing_ok=True)
         process = subprocess.Popen(
             [sys.executable, "-m", "demo"], cwd=ROOT, stdout=output, stderr=output, env=environment
         )
-    process.output = tmp_path / "output"  # type: ignore[attr-defined]
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
+        process.output = tmp_path / "output"  # type: ignore[attr-defined]
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def services_finished() -> int:

@@ -13,6 +13,7 @@ from demo.mankeli.store import MankeliStore
 from demo.servers.processes import Server
 from demo.sisu.simulator import SisuSimulator
 from tests.conftest import MakeServer
+from tests.support.demo_folder import demo_folder
 from tests.support.programs import ROOT, ProcessUnderTest
 from tests.support.running_system import SERVICES, RunningSystem
 
@@ -69,7 +70,15 @@ def test_everything_is_imported_twice(stan_system: StanSystem) -> None:
     assert outcome.code == 0, outcome.output
 
 
+@pytest.fixture
+def folder_of_the_demo() -> Iterator[Path]:
+    """Wait until no other test uses the demo's folder."""
+    with demo_folder() as folder:
+        yield folder
+
+
 @pytest.mark.timeout(150)
+@pytest.mark.usefixtures("folder_of_the_demo")
 def test_the_demo_with_stan(make_stan: MakeServer) -> None:
     """`DEMO_STAN=1 make demo` has the same verdict as without."""
     make_stan(start=False)  # skips where there is none

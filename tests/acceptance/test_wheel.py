@@ -29,7 +29,7 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> subprocess.Complet
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the sources, as `make wheel` does."""
     copy = tmp_path_factory.mktemp("sources")
-    for name in ("producer", "ack_collector", "shared", "admin", "demo"):
+    for name in ("producer", "ack_collector", "stan_bridge", "shared", "admin", "demo"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
@@ -64,7 +64,7 @@ def top_level(names: Sequence[str]) -> set[str]:
 
 
 def test_the_wheel_contains_the_product_alone(wheel: Path) -> None:
-    """Four packages with their data, and neither the demo nor tests, which docs/operations/deployment.md promises."""
+    """Five packages with their data, and neither the demo nor tests, which docs/operations/deployment.md promises."""
     names = zipfile.ZipFile(wheel).namelist()
     packages = {name for name in top_level(names) if not name.endswith(".dist-info")}
     assert packages == {"producer", "ack_collector", "stan_bridge", "shared", "admin"}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 Scheme = Literal["light", "dark"]
 
@@ -45,3 +45,13 @@ def browsing(
         yield page
         browser.close()
     assert errors == []
+
+
+def open_page(page: Page, address: str) -> None:
+    """Open an address. Once more where containers that start or end meanwhile change the networks of this machine."""
+    try:
+        page.goto(address)
+    except Error as error:
+        if "ERR_NETWORK_CHANGED" not in str(error):
+            raise
+        page.goto(address)
