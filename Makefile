@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests wait for servers more than they compute, so several run at once; each worker has servers of its own.
 PARALLEL := -n 4 --dist worksteal
 
-.PHONY: demo test faults slow-faults soak bench mutate check lock wheel release clean
+.PHONY: demo test faults slow-tests soak bench mutate check lock wheel release clean
 
 # One whole import, all services, from a simulated SISU to SQLite. DEMO=stay keeps it running; DEMO_STAN=1 sends it
 # through a nats-streaming-server (NATS_STREAMING_SERVER, or the PATH), to mankelis of that era.
@@ -20,8 +20,9 @@ test: $(READY)
 faults: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m ""
 
-slow-faults: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL) tests/faults -m slow
+# What `make test` leaves out: `.ci/run nightly` runs it.
+slow-tests: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 # Random faults for SECONDS, then the check of all invariants. The same SEED injects the same faults again, as far as
 # timing allows. SISU=1: only SISU fails, and no process may end. STAN=1: with mankelis of the STAN era, behind two

@@ -15,6 +15,8 @@ from tests.support.restricted_users import RestrictedUsers, as_user
 from tests.support.stan_worker import StanWorker, delivered, differences
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SERVICES = load_services()
 
 

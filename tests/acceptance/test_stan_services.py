@@ -12,6 +12,8 @@ from tests.support.programs import ProcessUnderTest
 
 __all__ = ["stan_system"]
 
+pytestmark = pytest.mark.slow
+
 _SUBSET = {"SERVICES": "PERSON,PLAN,COUNTRY"}
 
 

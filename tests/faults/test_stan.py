@@ -12,6 +12,8 @@ from tests.faults.harness.invariants import check_i10
 from tests.faults.harness.stan_rig import SHORT_HEARTBEATS, StanRig
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 MakeStanRig = Callable[..., StanRig]
 
 CRASH_POINTS = [
